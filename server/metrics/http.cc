@@ -1,0 +1,98 @@
+#include "server/metrics/http.h"
+
+#include <CivetServer.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "server/metrics/metrics.h"
+
+namespace lazynorm {
+namespace {
+
+constexpr char kPlain[] = "text/plain; charset=utf-8";
+constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
+
+void Respond(mg_connection* connection, const char* status, const char* type,
+             const std::string& body) {
+  mg_printf(connection,
+            "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+            status, type, body.size());
+  mg_write(connection, body.data(), body.size());
+}
+
+// Answers the three paths; everything else is 404.
+class Handler : public CivetHandler {
+ public:
+  Handler(const Metrics& metrics, std::function<bool()> healthy, std::function<bool()> ready)
+      : metrics_(metrics), healthy_(std::move(healthy)), ready_(std::move(ready)) {}
+
+  bool handleGet(CivetServer*, mg_connection* connection) override {
+    const absl::string_view path = mg_get_request_info(connection)->local_uri;
+    if (path == "/metrics") {
+      Respond(connection, "200 OK", kPrometheusText, metrics_.Expose());
+    } else if (path == "/healthz") {
+      RespondProbe(connection, healthy_(), "unhealthy\n");
+    } else if (path == "/readyz") {
+      RespondProbe(connection, ready_(), "not ready\n");
+    } else {
+      Respond(connection, "404 Not Found", kPlain, "not found\n");
+    }
+    return true;
+  }
+
+ private:
+  static void RespondProbe(mg_connection* connection, bool good, const char* otherwise) {
+    if (good) {
+      Respond(connection, "200 OK", kPlain, "ok\n");
+    } else {
+      Respond(connection, "503 Service Unavailable", kPlain, otherwise);
+    }
+  }
+
+  const Metrics& metrics_;
+  const std::function<bool()> healthy_;
+  const std::function<bool()> ready_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MetricsHttp>> MetricsHttp::Start(absl::string_view address,
+                                                                const Metrics& metrics,
+                                                                std::function<bool()> healthy,
+                                                                std::function<bool()> ready) {
+  // Civetweb would take more than addresses here: lists, TLS marks, bare ports.
+  const size_t colon = address.rfind(':');
+  int port = 0;
+  if (colon == absl::string_view::npos || colon == 0 || absl::StrContains(address, ',') ||
+      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("metrics address: expected HOST:PORT, got \"", address, "\""));
+  }
+  auto handler = std::make_unique<Handler>(metrics, std::move(healthy), std::move(ready));
+  const std::vector<std::string> options = {
+      "listening_ports", std::string(address), "num_threads", "2", "request_timeout_ms", "10000"};
+  try {
+    auto server = std::make_unique<CivetServer>(options);
+    server->addHandler("", handler.get());
+    const int bound = server->getListeningPorts().at(0);
+    return std::unique_ptr<MetricsHttp>(
+        new MetricsHttp(std::move(handler), std::move(server), bound));
+  } catch (const CivetException&) {
+    return absl::UnavailableError(
+        absl::StrCat("metrics address: cannot listen on ", address, ": is the port taken?"));
+  }
+}
+
+MetricsHttp::MetricsHttp(std::unique_ptr<CivetHandler> handler, std::unique_ptr<CivetServer> server,
+                         int port)
+    : handler_(std::move(handler)), server_(std::move(server)), port_(port) {}
+
+MetricsHttp::~MetricsHttp() = default;
+
+}  // namespace lazynorm

@@ -1,0 +1,44 @@
+#ifndef LAZYNORM_SERVER_METRICS_HTTP_H_
+#define LAZYNORM_SERVER_METRICS_HTTP_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+class CivetServer;
+class CivetHandler;
+
+namespace lazynorm {
+
+class Metrics;
+
+// The small HTTP server beside gRPC: /metrics for Prometheus, /healthz and /readyz for probes (200
+// "ok", or 503 and a word). Serves from Start until destroyed. Thread-safe.
+class MetricsHttp {
+ public:
+  // Listens on `address`, "127.0.0.1:9464"; port 0 picks a free one. The callbacks are asked on the
+  // HTTP server's threads. `metrics` must outlive the result. INVALID_ARGUMENT for an address that
+  // is none, UNAVAILABLE if the port is taken.
+  static absl::StatusOr<std::unique_ptr<MetricsHttp>> Start(absl::string_view address,
+                                                            const Metrics& metrics,
+                                                            std::function<bool()> healthy,
+                                                            std::function<bool()> ready);
+  ~MetricsHttp();
+
+  // The port that is listened on.
+  int port() const { return port_; }
+
+ private:
+  MetricsHttp(std::unique_ptr<CivetHandler> handler, std::unique_ptr<CivetServer> server, int port);
+
+  // The server goes first: its threads use the handler.
+  const std::unique_ptr<CivetHandler> handler_;
+  const std::unique_ptr<CivetServer> server_;
+  const int port_;
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_METRICS_HTTP_H_

@@ -1,0 +1,53 @@
+#ifndef LAZYNORM_SERVER_METRICS_METRICS_H_
+#define LAZYNORM_SERVER_METRICS_METRICS_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "server/base/mutex.h"
+#include "server/metrics/model_metrics.h"
+#include "server/metrics/rpc_metrics.h"
+
+namespace prometheus {
+class Registry;
+}  // namespace prometheus
+
+namespace lazynorm {
+
+// Everything the server tells Prometheus. Names, labels, help texts and buckets live in this room;
+// callers say what happened, in plain numbers. Lives as long as the server. Thread-safe.
+class Metrics {
+ public:
+  // `version` is what lazynorm_build_info shows.
+  explicit Metrics(absl::string_view version);
+  ~Metrics();
+
+  // The series of one rpc. `service` is its full name, "lazynorm.v1.TrainingService". The result
+  // lives as long as this.
+  RpcMetrics* AddRpc(absl::string_view service, absl::string_view method, RpcType type);
+
+  // The series of a model, from now until RemoveModel. A name used again begins anew.
+  std::shared_ptr<ModelMetrics> AddModel(absl::string_view model,
+                                         absl::Span<const int> batch_norm_layers);
+  // Takes all series of a model out of the next scrape. Unknown models are ignored.
+  void RemoveModel(absl::string_view model);
+
+  // The text format, version 0.0.4.
+  std::string Expose() const;
+
+ private:
+  const std::unique_ptr<prometheus::Registry> registry_;  // thread-safe itself
+
+  mutable Mutex mutex_;
+  std::vector<std::unique_ptr<RpcMetrics>> rpcs_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::shared_ptr<ModelMetrics>> models_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_METRICS_METRICS_H_

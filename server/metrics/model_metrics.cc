@@ -1,0 +1,187 @@
+#include "server/metrics/model_metrics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/metrics/buckets.h"
+
+namespace lazynorm {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+// The order of Families().
+enum Family {
+  kTrainLoss,
+  kPrequentialLoss,
+  kPrequentialLossDistribution,
+  kStep,
+  kRowsTrained,
+  kRowsPredicted,
+  kTrainRejected,
+  kBatchNormShift,
+  kGradientNorm,
+  kParameterNorm,
+  kStatisticsFrozen,
+  kQueueDepth,
+  kStepSeconds,
+};
+
+// The reasons a Train can be refused for; anything else would be a label from outside.
+constexpr absl::string_view kReasons[] = {
+    "WIDTH_MISMATCH",
+    "SHAPE_MISMATCH",
+    "NON_FINITE_VALUE",
+    "EMPTY_BATCH",
+    "TOO_FEW_ROWS",
+    "LABEL_OUT_OF_RANGE",
+    "TARGET_MISMATCH",
+    "INVALID_WEIGHTS",
+    "REQUEST_ID_REUSED",
+    "MODEL_NOT_FOUND",
+    "UNKNOWN_PREDICTION_ID",
+    "NON_FINITE_STEP",
+    "LIMIT_EXCEEDED",
+    "QUEUE_FULL",
+    "RATE_LIMITED",
+    "STORE_FULL",
+    "STORE_FAILED",
+    "MODEL_DAMAGED",
+    "STARTING",
+    "DRAINING",
+};
+constexpr absl::string_view kOtherReason = "INTERNAL";
+
+// Adds a sample to `family`, its labels the model and what `metric` already has.
+void Add(const std::string& model, ClientMetric metric, MetricFamily* family) {
+  metric.label.insert(metric.label.begin(), {"model", model});
+  family->metric.push_back(std::move(metric));
+}
+
+ClientMetric WithLabel(ClientMetric metric, const std::string& name, const std::string& value) {
+  metric.label.push_back({name, value});
+  return metric;
+}
+
+}  // namespace
+
+ModelMetrics::ModelMetrics(absl::string_view model, absl::Span<const int> batch_norm_layers)
+    : model_(model),
+      batch_norm_layers_(batch_norm_layers.begin(), batch_norm_layers.end()),
+      prequential_loss_distribution_(LossBuckets()),
+      batch_norm_shift_(batch_norm_layers.size()),
+      step_seconds_(SecondsBuckets()) {}
+
+void ModelMetrics::Trained(const TrainedStep& step) {
+  train_loss_.Set(step.train_loss);
+  prequential_loss_.Set(step.prequential_loss);
+  // One infinite observation would spoil the histogram's sum for good.
+  if (std::isfinite(step.latest_prequential_loss)) {
+    prequential_loss_distribution_.Observe(step.latest_prequential_loss);
+  }
+  step_.Set(static_cast<double>(step.step));
+  rows_trained_.Increment(static_cast<double>(step.rows));
+  gradient_norm_.Set(step.gradient_norm);
+  parameter_norm_.Set(step.parameter_norm);
+  const size_t layers = std::min(batch_norm_shift_.size(), step.batch_norm_shift.size());
+  for (size_t i = 0; i < layers; ++i) batch_norm_shift_[i].Set(step.batch_norm_shift[i]);
+  step_seconds_.Observe(absl::ToDoubleSeconds(step.step_time));
+  trained_ = true;
+}
+
+void ModelMetrics::TrainRejected(absl::string_view reason) {
+  const bool known =
+      std::find(std::begin(kReasons), std::end(kReasons), reason) != std::end(kReasons);
+  MutexLock lock(&mutex_);
+  rejected_[std::string(known ? reason : kOtherReason)].Increment();
+}
+
+void ModelMetrics::RowsPredicted(int64_t rows) {
+  rows_predicted_.Increment(static_cast<double>(rows));
+}
+
+void ModelMetrics::SetStep(int64_t step) {
+  step_.Set(static_cast<double>(step));
+}
+
+void ModelMetrics::SetStatisticsFrozen(bool frozen) {
+  statistics_frozen_.Set(frozen ? 1 : 0);
+}
+
+void ModelMetrics::SetQueueDepth(int64_t depth) {
+  queue_depth_.Set(static_cast<double>(depth));
+}
+
+std::vector<MetricFamily> ModelMetrics::Families() {
+  return {
+      {"lazynorm_train_loss",
+       "Loss of the trained rows in train mode, exponentially weighted.",
+       MetricType::Gauge,
+       {}},
+      {"lazynorm_prequential_loss",
+       "Loss of each request's rows before learning from them, exponentially weighted.",
+       MetricType::Gauge,
+       {}},
+      {"lazynorm_prequential_loss_distribution",
+       "Loss of each request's rows before learning from them.",
+       MetricType::Histogram,
+       {}},
+      {"lazynorm_model_step", "Learning steps the model has taken.", MetricType::Gauge, {}},
+      {"lazynorm_rows_trained_total", "Rows learned from.", MetricType::Counter, {}},
+      {"lazynorm_rows_predicted_total", "Rows predicted.", MetricType::Counter, {}},
+      {"lazynorm_train_rejected_total",
+       "Train requests refused, by reason.",
+       MetricType::Counter,
+       {}},
+      {"lazynorm_batch_norm_shift",
+       "Distance of the latest batch's mean from the running mean, in running standard deviations, "
+       "by layer.",
+       MetricType::Gauge,
+       {}},
+      {"lazynorm_gradient_norm", "L2 norm of the latest gradient.", MetricType::Gauge, {}},
+      {"lazynorm_parameter_norm", "L2 norm of the parameters.", MetricType::Gauge, {}},
+      {"lazynorm_statistics_frozen",
+       "1 while the running statistics are frozen.",
+       MetricType::Gauge,
+       {}},
+      {"lazynorm_train_queue_depth",
+       "Train requests that wait for their turn.",
+       MetricType::Gauge,
+       {}},
+      {"lazynorm_step_seconds", "Time to compute a learning step.", MetricType::Histogram, {}},
+  };
+}
+
+void ModelMetrics::Collect(std::vector<MetricFamily>* families) const {
+  const auto add = [&](Family family, ClientMetric metric) {
+    Add(model_, std::move(metric), &(*families)[family]);
+  };
+  add(kPrequentialLossDistribution, prequential_loss_distribution_.Collect());
+  add(kStep, step_.Collect());
+  add(kRowsTrained, rows_trained_.Collect());
+  add(kRowsPredicted, rows_predicted_.Collect());
+  add(kStatisticsFrozen, statistics_frozen_.Collect());
+  add(kQueueDepth, queue_depth_.Collect());
+  add(kStepSeconds, step_seconds_.Collect());
+  {
+    MutexLock lock(&mutex_);
+    for (const auto& [reason, count] : rejected_) {
+      add(kTrainRejected, WithLabel(count.Collect(), "reason", reason));
+    }
+  }
+  if (!trained_) return;
+  add(kTrainLoss, train_loss_.Collect());
+  add(kPrequentialLoss, prequential_loss_.Collect());
+  add(kGradientNorm, gradient_norm_.Collect());
+  add(kParameterNorm, parameter_norm_.Collect());
+  for (size_t i = 0; i < batch_norm_shift_.size(); ++i) {
+    add(kBatchNormShift,
+        WithLabel(batch_norm_shift_[i].Collect(), "layer", absl::StrCat(batch_norm_layers_[i])));
+  }
+}
+
+}  // namespace lazynorm

@@ -1,0 +1,86 @@
+#ifndef LAZYNORM_SERVER_METRICS_MODEL_METRICS_H_
+#define LAZYNORM_SERVER_METRICS_MODEL_METRICS_H_
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "prometheus/metric_family.h"
+#include "server/base/mutex.h"
+
+namespace lazynorm {
+
+// What one accepted and durable Train request did.
+struct TrainedStep {
+  int64_t step = 0;                    // the model's step after it
+  int64_t rows = 0;                    // of the request
+  double train_loss = 0;               // exponentially weighted, this step included
+  double prequential_loss = 0;         // exponentially weighted, this step included
+  double latest_prequential_loss = 0;  // of this step alone
+  double gradient_norm = 0;
+  double parameter_norm = 0;
+  absl::Span<const double> batch_norm_shift;  // one a batch-norm layer, in the order of AddModel
+  absl::Duration step_time;                   // computing it
+};
+
+// The series of one model. Made by Metrics::AddModel, shown until Metrics::RemoveModel; a late call
+// on a removed model's is harmless and seen by nobody. The series that only training gives a value
+// (losses, norms, shifts) appear with the first step. Thread-safe.
+class ModelMetrics {
+ public:
+  // `batch_norm_layers`: the indices of the batch-norm layers, ascending.
+  ModelMetrics(absl::string_view model, absl::Span<const int> batch_norm_layers);
+
+  void Trained(const TrainedStep& step);
+  // `reason` is the refusal's stable reason; one that is not known counts as "INTERNAL".
+  void TrainRejected(absl::string_view reason);
+  // One Predict of that many rows was answered.
+  void RowsPredicted(int64_t rows);
+  // Where the model stands without having been trained here: after recovery or a restored
+  // checkpoint.
+  void SetStep(int64_t step);
+  void SetStatisticsFrozen(bool frozen);
+  // Train requests that wait for their turn.
+  void SetQueueDepth(int64_t depth);
+
+ private:
+  friend class Metrics;
+
+  // The families of all models, without a sample, in a fixed order.
+  static std::vector<prometheus::MetricFamily> Families();
+  // Adds this model's samples to what Families() made.
+  void Collect(std::vector<prometheus::MetricFamily>* families) const;
+
+  const std::string model_;
+  const std::vector<int> batch_norm_layers_;
+  std::atomic<bool> trained_ = false;
+  prometheus::Gauge train_loss_;
+  prometheus::Gauge prequential_loss_;
+  prometheus::Histogram prequential_loss_distribution_;
+  prometheus::Gauge step_;
+  prometheus::Counter rows_trained_;
+  prometheus::Counter rows_predicted_;
+  std::vector<prometheus::Gauge> batch_norm_shift_;
+  prometheus::Gauge gradient_norm_;
+  prometheus::Gauge parameter_norm_;
+  prometheus::Gauge statistics_frozen_;
+  prometheus::Gauge queue_depth_;
+  prometheus::Histogram step_seconds_;
+
+  mutable Mutex mutex_;
+  std::map<std::string, prometheus::Counter> rejected_ ABSL_GUARDED_BY(mutex_);  // by reason
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_METRICS_MODEL_METRICS_H_
