@@ -1,0 +1,51 @@
+#ifndef LAZYNORM_SERVER_RPC_ADMISSION_H_
+#define LAZYNORM_SERVER_RPC_ADMISSION_H_
+
+#include <set>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "server/base/mutex.h"
+#include "server/rpc/method.h"
+
+namespace lazynorm {
+
+class PostedCall;
+
+// What the server lets in: nothing yet, everything, or nothing any more.
+enum class Phase { kStarting, kServing, kDraining };
+
+// The answer to calls, and the end of streams, in those phases. UNAVAILABLE.
+absl::Status StartingError();
+absl::Status DrainingError();
+
+// Decides which calls are let in and knows which are there. Thread-safe.
+class Admission {
+ public:
+  explicit Admission(int max_streams) : max_streams_(max_streams) {}
+
+  // Lets `call` in, or says why not: UNAVAILABLE (STARTING, DRAINING) or RESOURCE_EXHAUSTED
+  // (TOO_MANY_STREAMS). A stream let in is to be taken out by Leave before the last word is sent.
+  absl::Status Enter(PostedCall* call, const Method& method);
+  void Leave(PostedCall* call);
+
+  // kDraining also tells every open stream to end.
+  void SetPhase(Phase phase);
+
+  // Counts the calls that gRPC knows of, posted ones included, so that its queue outlives them.
+  void Posted();
+  void Gone();
+  void WaitUntilAllGone();
+
+ private:
+  const int max_streams_;
+  Mutex mutex_;
+  CondVar changed_;
+  Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kStarting;
+  std::set<PostedCall*> streams_ ABSL_GUARDED_BY(mutex_);
+  int calls_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_RPC_ADMISSION_H_

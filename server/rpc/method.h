@@ -1,0 +1,40 @@
+#ifndef LAZYNORM_SERVER_RPC_METHOD_H_
+#define LAZYNORM_SERVER_RPC_METHOD_H_
+
+#include <grpcpp/completion_queue.h>
+
+#include <functional>
+#include <string>
+
+#include "server/metrics/rpc_metrics.h"
+
+namespace lazynorm {
+
+class Admission;
+
+// How one method differs from the others.
+struct MethodOptions {
+  // Answered in every phase, and its streams are neither counted nor ended when draining.
+  bool always_open = false;
+  // A server stream that comes to an end by itself: draining lets it.
+  bool ends_by_itself = false;
+  // Messages of a bidirectional stream in work at once; reading pauses beyond.
+  int window = 64;
+};
+
+// What all calls of one method share. Immutable once the transport has started.
+struct Method {
+  std::string service;
+  std::string name;
+  RpcType type = RpcType::kUnary;
+  MethodOptions options;
+  RpcMetrics* metrics = nullptr;
+  Admission* admission = nullptr;
+  grpc::ServerCompletionQueue* queue = nullptr;
+  // Asks gRPC for one more call of this method.
+  std::function<void()> post;
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_RPC_METHOD_H_
