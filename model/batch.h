@@ -1,0 +1,28 @@
+#ifndef LAZYNORM_MODEL_BATCH_H_
+#define LAZYNORM_MODEL_BATCH_H_
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "model/matrix.h"
+
+namespace lazynorm {
+
+// Labelled rows. Owns nothing: the numbers must outlive it.
+struct Batch {
+  ConstMatrixView features{nullptr, 0, 0};  // [rows, in_features]
+  ConstMatrixView targets{nullptr, 0, 0};   // [rows, out_features]; empty where labels are used
+  absl::Span<const int32_t> labels;         // one a row, or empty
+  absl::Span<const float> sample_weights;   // one a row, or empty: all 1
+
+  int64_t rows() const { return features.rows(); }
+  double weight(int64_t row) const { return sample_weights.empty() ? 1.0 : sample_weights[row]; }
+  // Target of one output; a label stands for itself.
+  float target(int64_t row, int64_t output) const {
+    return labels.empty() ? targets(row, output) : static_cast<float>(labels[row]);
+  }
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_MODEL_BATCH_H_

@@ -1,0 +1,67 @@
+#ifndef LAZYNORM_MODEL_BATCH_NORM_H_
+#define LAZYNORM_MODEL_BATCH_NORM_H_
+
+#include "model/layer.h"
+
+namespace lazynorm {
+
+// torch.nn.LazyBatchNorm1d over [rows, features] (Ioffe & Szegedy 2015, Alg. 1 and 2). Per column,
+// with N rows, training:
+//
+//   mean = sum x / N                var = sum (x - mean)^2 / N       biased: normalises
+//   xhat = (x - mean) / sqrt(var + eps)        y = weight * xhat + bias
+//   running = (1 - f) running + f batch        with N - 1 in the variance: remembered
+//
+// f is `momentum`, the share of the new batch, or 1 / (batches so far) if cumulative. Otherwise
+// (frozen, evaluation) the running statistics take the place of the batch's, as constants, unless
+// they are not tracked. Backward, g = dy:
+//
+//   dbias = sum g      dweight = sum g xhat      dx = weight (g - sum g / N - xhat sum(g xhat) / N) / std
+//   with constants:    dx = weight g / std
+//
+// Where var + eps is 0, 1 / std is taken as 0, as torch does. Two passes, in double: a constant
+// column, however large, normalises to exactly 0. Statistics count every row once, whatever its
+// sample weight.
+class BatchNorm : public Layer {
+ public:
+  explicit BatchNorm(const BatchNormSpec& spec) : spec_(spec) {}
+
+  int Resolve(int in_features, Layout& layout) override;
+  void Initialize(const Random& random, NetworkState& state) const override;
+  void Forward(const StepContext& step, ConstMatrixView x, MatrixView y) override;
+  void Backward(const StepContext& step, ConstMatrixView x, ConstMatrixView y,
+                ConstMatrixView grad_y, float* gradients, MatrixView* grad_x) override;
+  void AddTo(PlanBuilder& plan, const NetworkState& state) const override;
+  bool UsesBatchStatistics(Mode mode) const override;
+  bool PassesShift() const override { return true; }
+  ParameterRange Bias() const override;
+  bool HasParameters() const override { return spec_.affine; }
+
+  // How far the mean of the latest training batch lay from the running mean before it, in running
+  // standard deviations: root mean square over the columns. 0 before the first batch, and where
+  // nothing is tracked.
+  double shift() const { return shift_; }
+
+ private:
+  const double* RunningMean(const NetworkState& s) const { return s.statistics.data() + mean_; }
+  const double* RunningVar(const NetworkState& s) const { return s.statistics.data() + var_; }
+  void Measure(ConstMatrixView x);
+  void Track(const StepContext& step, int64_t rows);
+  void MeasureShift(const NetworkState& state);
+
+  BatchNormSpec spec_;
+  int features_ = 0;
+  int64_t weight_ = 0, bias_ = 0;         // places among the parameters
+  int64_t mean_ = 0, var_ = 0, batches_ = 0;  // among the statistics, and the counters
+  double shift_ = 0;
+  // Of the latest Forward: the batch's mean and sum of squares, 1 / std, and xhat.
+  Buffer<double> batch_mean_, batch_squares_, inverse_std_, sum_g_, sum_gx_;
+  Buffer<float> xhat_;
+};
+
+// 1 / sqrt(var + eps), 0 where that is infinite.
+double InverseStd(double var, double eps);
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_MODEL_BATCH_NORM_H_

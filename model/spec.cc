@@ -1,0 +1,268 @@
+#include "model/spec.h"
+
+#include <cmath>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "model/errors.h"
+#include "model/status_macros.h"
+
+namespace lazynorm {
+namespace {
+
+template <class... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <class... Ts>
+Overloaded(Ts...) -> Overloaded<Ts...>;
+
+// Checks numbers of one message of the spec; NaN fails every check.
+class Checker {
+ public:
+  explicit Checker(std::string prefix) : prefix_(std::move(prefix)) {}
+
+  Checker& NotNegative(const char* name, double value) {
+    return Expect(std::isfinite(value) && value >= 0, name, "a number of at least 0", value);
+  }
+  Checker& Positive(const char* name, double value) {
+    return Expect(std::isfinite(value) && value > 0, name, "a number above 0", value);
+  }
+  Checker& Share(const char* name, double value) {
+    return Expect(value >= 0 && value <= 1, name, "a number from 0 to 1", value);
+  }
+  Checker& BelowOne(const char* name, double value) {
+    return Expect(value >= 0 && value < 1, name, "a number from 0 to below 1", value);
+  }
+  Checker& Expect(bool good, const char* name, absl::string_view expected, double value) {
+    if (status_.ok() && !good) {
+      status_ = InvalidSpec(absl::StrCat(prefix_, ".", name),
+                            absl::StrCat("expected ", expected, ", got ", value));
+    }
+    return *this;
+  }
+  absl::Status status() const { return status_; }
+
+ private:
+  std::string prefix_;
+  absl::Status status_;
+};
+
+absl::Status CheckLayer(const LayerSpec& layer, const std::string& at, const Limits& limits) {
+  return std::visit(
+      Overloaded{
+          [&](const LinearSpec& s) {
+            if (s.out_features > limits.max_width) {
+              return LimitExceeded(at + ".linear.out_features",
+                                   absl::StrCat("expected at most ", limits.max_width, ", got ",
+                                                s.out_features));
+            }
+            return Checker(at + ".linear")
+                .Expect(s.out_features > 0, "out_features", "at least 1", s.out_features)
+                .status();
+          },
+          [&](const BatchNormSpec& s) {
+            return Checker(at + ".batch_norm")
+                .NotNegative("eps", s.eps)
+                .Share("momentum", s.momentum)
+                .status();
+          },
+          [&](const ActivationSpec& s) {
+            return Checker(at + ".activation")
+                .Expect(std::isfinite(s.negative_slope), "negative_slope", "a finite number",
+                        s.negative_slope)
+                .status();
+          },
+          [&](const DropoutSpec& s) { return Checker(at + ".dropout").BelowOne("p", s.p).status(); },
+      },
+      layer);
+}
+
+absl::Status CheckLoss(const LossSpec& s) {
+  return Checker("spec.loss")
+      .NotNegative("beta", s.beta)
+      .Positive("delta", s.delta)
+      .NotNegative("pos_weight", s.pos_weight)
+      .status();
+}
+
+template <class Adams>
+absl::Status CheckAdam(const Adams& s, const char* at) {
+  return Checker(at)
+      .NotNegative("lr", s.lr)
+      .BelowOne("beta1", s.beta1)
+      .BelowOne("beta2", s.beta2)
+      .NotNegative("eps", s.eps)
+      .NotNegative("weight_decay", s.weight_decay)
+      .status();
+}
+
+absl::Status CheckSgd(const SgdSpec& s) {
+  if (s.nesterov && (s.momentum <= 0 || s.dampening != 0)) {
+    return InvalidSpec("spec.optimizer.sgd.nesterov",
+                       "expected momentum above 0 and dampening 0 beside it");
+  }
+  return Checker("spec.optimizer.sgd")
+      .NotNegative("lr", s.lr)
+      .NotNegative("momentum", s.momentum)
+      .Expect(std::isfinite(s.dampening), "dampening", "a finite number", s.dampening)
+      .NotNegative("weight_decay", s.weight_decay)
+      .status();
+}
+
+absl::Status CheckOptimizer(const OptimizerSpec& optimizer) {
+  return std::visit(
+      Overloaded{
+          [](const AdamSpec& s) { return CheckAdam(s, "spec.optimizer.adam"); },
+          [](const AdamWSpec& s) { return CheckAdam(s, "spec.optimizer.adamw"); },
+          [](const SgdSpec& s) { return CheckSgd(s); },
+          [](const RmsPropSpec& s) {
+            return Checker("spec.optimizer.rmsprop")
+                .NotNegative("lr", s.lr)
+                .Share("alpha", s.alpha)
+                .NotNegative("eps", s.eps)
+                .NotNegative("weight_decay", s.weight_decay)
+                .NotNegative("momentum", s.momentum)
+                .status();
+          },
+          [](const AdagradSpec& s) {
+            return Checker("spec.optimizer.adagrad")
+                .NotNegative("lr", s.lr)
+                .NotNegative("lr_decay", s.lr_decay)
+                .NotNegative("weight_decay", s.weight_decay)
+                .NotNegative("initial_accumulator_value", s.initial_accumulator_value)
+                .NotNegative("eps", s.eps)
+                .status();
+          },
+      },
+      optimizer);
+}
+
+absl::Status CheckNames(const ModelSpec& spec, const Limits& limits) {
+  const int features = static_cast<int>(spec.feature_names.size());
+  if (features > 0 && spec.in_features > 0 && features != spec.in_features) {
+    return InvalidSpec("spec.feature_names", absl::StrCat("expected ", spec.in_features,
+                                                          " names, as many as in_features, got ",
+                                                          features));
+  }
+  if (ExpectedInFeatures(spec) > limits.max_width) {
+    return LimitExceeded("spec.in_features", absl::StrCat("expected at most ", limits.max_width,
+                                                          ", got ", ExpectedInFeatures(spec)));
+  }
+  if (spec.class_names.empty()) return absl::OkStatus();
+  if (!IsClassification(spec.loss.kind)) {
+    return InvalidSpec("spec.class_names", "expected none: the loss is not a classification loss");
+  }
+  const int outputs = OutFeatures(spec, 1);
+  const int classes = outputs == 1 ? 2 : outputs;
+  if (static_cast<int>(spec.class_names.size()) != classes) {
+    return InvalidSpec("spec.class_names", absl::StrCat("expected ", classes, " names, got ",
+                                                        spec.class_names.size()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::vector<LayerSpec> Expand(const MlpSpec& mlp) {
+  std::vector<LayerSpec> layers;
+  if (mlp.normalize_input) layers.push_back(BatchNormSpec());
+  for (int width : mlp.hidden) {
+    layers.push_back(LinearSpec{.out_features = width});
+    layers.push_back(BatchNormSpec());
+    layers.push_back(ActivationSpec{.kind = mlp.activation});
+    if (mlp.dropout != 0) layers.push_back(DropoutSpec{.p = mlp.dropout});
+  }
+  layers.push_back(LinearSpec{.out_features = mlp.out_features});
+  return layers;
+}
+
+bool IsClassification(LossKind kind) {
+  return kind == LossKind::kBceWithLogits || kind == LossKind::kCrossEntropy;
+}
+
+int ExpectedInFeatures(const ModelSpec& spec) {
+  return spec.in_features > 0 ? spec.in_features : static_cast<int>(spec.feature_names.size());
+}
+
+int OutFeatures(const ModelSpec& spec, int in_features) {
+  int width = in_features;
+  for (const LayerSpec& layer : spec.layers) {
+    if (const auto* linear = std::get_if<LinearSpec>(&layer)) width = linear->out_features;
+  }
+  return width;
+}
+
+int64_t ParameterCount(const ModelSpec& spec, int in_features) {
+  int64_t width = in_features;
+  int64_t count = 0;
+  for (const LayerSpec& layer : spec.layers) {
+    if (const auto* linear = std::get_if<LinearSpec>(&layer)) {
+      count += linear->out_features * (width + (linear->bias ? 1 : 0));
+      width = linear->out_features;
+    } else if (const auto* norm = std::get_if<BatchNormSpec>(&layer)) {
+      count += norm->affine ? 2 * width : 0;
+    }
+  }
+  return count;
+}
+
+absl::Status CheckSize(const ModelSpec& spec, int in_features, const Limits& limits) {
+  if (in_features > limits.max_width) {
+    return LimitExceeded("features", absl::StrCat("expected at most ", limits.max_width,
+                                                  " columns, got ", in_features));
+  }
+  const int64_t count = ParameterCount(spec, in_features);
+  if (count <= limits.max_parameters) return absl::OkStatus();
+  return LimitExceeded("spec.layers", absl::StrCat("expected at most ", limits.max_parameters,
+                                                   " parameters, got ", count));
+}
+
+absl::Status Validate(const ModelSpec& spec, const Limits& limits) {
+  if (spec.layers.empty()) return InvalidSpec("spec.layers", "expected mlp or at least one layer");
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    RETURN_IF_ERROR(CheckLayer(spec.layers[i], absl::StrCat("spec.layers[", i, "]"), limits));
+  }
+  if (ParameterCount(spec, 1) == 0) {
+    return InvalidSpec("spec.layers", "expected at least one layer with parameters to learn");
+  }
+  RETURN_IF_ERROR(CheckLoss(spec.loss));
+  if (spec.loss.kind == LossKind::kCrossEntropy && OutFeatures(spec, 2) < 2) {
+    return InvalidSpec("spec.loss.kind", "expected a last layer of at least 2 outputs for cross "
+                                         "entropy; for two classes in one output use BCE");
+  }
+  RETURN_IF_ERROR(CheckOptimizer(spec.optimizer));
+  RETURN_IF_ERROR(ValidateLearning(spec.learning, "spec.learning"));
+  if (spec.in_features < 0) {
+    return InvalidSpec("spec.in_features",
+                       absl::StrCat("expected 0 (lazy) or a width, got ", spec.in_features));
+  }
+  RETURN_IF_ERROR(CheckNames(spec, limits));
+  return CheckSize(spec, std::max(1, ExpectedInFeatures(spec)), limits);
+}
+
+absl::Status ValidateLearning(const LearningSpec& learning, const std::string& field) {
+  if (std::isfinite(learning.clip_grad_norm) && learning.clip_grad_norm >= 0) {
+    return absl::OkStatus();
+  }
+  return InvalidSpec(field + ".clip_grad_norm",
+                     absl::StrCat("expected a number of at least 0 (0 is off), got ",
+                                  learning.clip_grad_norm));
+}
+
+absl::Status ValidateLearningRate(double lr, const std::string& field) {
+  if (std::isfinite(lr) && lr >= 0) return absl::OkStatus();
+  return InvalidSpec(field, absl::StrCat("expected a number of at least 0, got ", lr));
+}
+
+double LearningRate(const OptimizerSpec& optimizer) {
+  return std::visit([](const auto& s) { return s.lr; }, optimizer);
+}
+
+void SetLearningRate(double lr, OptimizerSpec& optimizer) {
+  std::visit([lr](auto& s) { s.lr = lr; }, optimizer);
+}
+
+}  // namespace lazynorm

@@ -1,0 +1,148 @@
+#ifndef LAZYNORM_MODEL_SPEC_H_
+#define LAZYNORM_MODEL_SPEC_H_
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace lazynorm {
+
+// What a model is asked to be. Names and defaults are torch's; semantics stand beside the class
+// that implements them. Plain values.
+
+struct LinearSpec {
+  int out_features = 1;
+  bool bias = true;
+};
+
+struct BatchNormSpec {
+  double eps = 1e-5;
+  double momentum = 0.1;    // the share of the new batch
+  bool cumulative = false;  // plain average over all batches, instead of momentum
+  bool affine = true;
+  bool track_running_stats = true;
+};
+
+enum class ActivationKind {
+  kIdentity,
+  kRelu,
+  kLeakyRelu,
+  kElu,
+  kSelu,
+  kGelu,
+  kSilu,
+  kTanh,
+  kSigmoid,
+  kSoftplus,
+};
+
+struct ActivationSpec {
+  ActivationKind kind = ActivationKind::kRelu;
+  double negative_slope = 0.01;  // LeakyReLU
+};
+
+struct DropoutSpec {
+  double p = 0.5;
+};
+
+using LayerSpec = std::variant<LinearSpec, BatchNormSpec, ActivationSpec, DropoutSpec>;
+
+// The short form of a network.
+struct MlpSpec {
+  std::vector<int> hidden;
+  int out_features = 1;
+  ActivationKind activation = ActivationKind::kRelu;
+  bool normalize_input = false;
+  double dropout = 0;
+};
+
+// [batch norm,] then for each hidden width Linear, batch norm, activation[, dropout], then Linear.
+std::vector<LayerSpec> Expand(const MlpSpec& mlp);
+
+enum class LossKind { kMse, kL1, kSmoothL1, kHuber, kBceWithLogits, kCrossEntropy };
+
+struct LossSpec {
+  LossKind kind = LossKind::kMse;
+  double beta = 1;        // SmoothL1
+  double delta = 1;       // Huber
+  double pos_weight = 1;  // BCE
+};
+
+// Whether the targets of a loss are classes rather than quantities.
+bool IsClassification(LossKind kind);
+
+struct SgdSpec {
+  double lr = 1e-3, momentum = 0, dampening = 0, weight_decay = 0;
+  bool nesterov = false;
+};
+
+struct AdamSpec {
+  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  bool amsgrad = false;
+};
+
+struct AdamWSpec {
+  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 1e-2;
+  bool amsgrad = false;
+};
+
+struct RmsPropSpec {
+  double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
+  bool centered = false;
+};
+
+struct AdagradSpec {
+  double lr = 1e-2, lr_decay = 0, weight_decay = 0, initial_accumulator_value = 0, eps = 1e-10;
+};
+
+using OptimizerSpec = std::variant<AdamSpec, AdamWSpec, SgdSpec, RmsPropSpec, AdagradSpec>;
+
+struct LearningSpec {
+  double clip_grad_norm = 0;  // 0: off
+};
+
+struct ModelSpec {
+  std::vector<LayerSpec> layers;
+  LossSpec loss;
+  OptimizerSpec optimizer;
+  LearningSpec learning;
+  uint64_t seed = 0;
+  int in_features = 0;  // 0: given by the first request
+  std::vector<std::string> feature_names;
+  std::vector<std::string> class_names;
+};
+
+// What a server allows.
+struct Limits {
+  int max_width = 16384;
+  int64_t max_parameters = 50'000'000;
+};
+
+// The width the spec asks for: in_features, or one for each feature name; 0 if lazy.
+int ExpectedInFeatures(const ModelSpec& spec);
+
+// The width of the last layer for a given input width.
+int OutFeatures(const ModelSpec& spec, int in_features);
+
+// The number of trained parameters for a given input width.
+int64_t ParameterCount(const ModelSpec& spec, int in_features);
+
+// INVALID_SPEC naming the field ("spec.layers[2].batch_norm.eps"), or LIMIT_EXCEEDED.
+absl::Status Validate(const ModelSpec& spec, const Limits& limits);
+
+// INVALID_SPEC, naming `field`.
+absl::Status ValidateLearning(const LearningSpec& learning, const std::string& field);
+absl::Status ValidateLearningRate(double lr, const std::string& field);
+
+// LIMIT_EXCEEDED if a network of this input width is larger than allowed.
+absl::Status CheckSize(const ModelSpec& spec, int in_features, const Limits& limits);
+
+double LearningRate(const OptimizerSpec& optimizer);
+void SetLearningRate(double lr, OptimizerSpec& optimizer);
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_MODEL_SPEC_H_
