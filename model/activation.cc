@@ -18,7 +18,9 @@ float Logistic(float x) {
   return x >= 0 ? 1 / (1 + e) : e / (1 + e);
 }
 
-float Cdf(float x) { return 0.5f * (1 + std::erf(x * kInverseSqrt2)); }
+float Cdf(float x) {
+  return 0.5f * (1 + std::erf(x * kInverseSqrt2));
+}
 
 // Runs f over all elements; a template, so that the simple ones become vector loops.
 template <class F>
@@ -48,9 +50,8 @@ void Activate(const ActivationSpec& spec, const float* x, int64_t n, float* y) {
     case ActivationKind::kElu:
       return Each(x, n, y, [](float v) { return v > 0 ? v : std::expm1(v); });
     case ActivationKind::kSelu:
-      return Each(x, n, y, [](float v) {
-        return kSeluScale * (v > 0 ? v : kSeluAlpha * std::expm1(v));
-      });
+      return Each(x, n, y,
+                  [](float v) { return kSeluScale * (v > 0 ? v : kSeluAlpha * std::expm1(v)); });
     case ActivationKind::kGelu:
       return Each(x, n, y, [](float v) { return v * Cdf(v); });
     case ActivationKind::kSilu:
@@ -113,6 +114,8 @@ void Activation::Backward(const StepContext&, ConstMatrixView x, ConstMatrixView
   }
 }
 
-void Activation::AddTo(PlanBuilder& plan, const NetworkState&) const { plan.Activate(spec_); }
+void Activation::AddTo(PlanBuilder& plan, const NetworkState&) const {
+  plan.Activate(spec_);
+}
 
 }  // namespace lazynorm

@@ -17,6 +17,12 @@ struct Batch {
 
   int64_t rows() const { return features.rows(); }
   double weight(int64_t row) const { return sample_weights.empty() ? 1.0 : sample_weights[row]; }
+  double total_weight() const {
+    if (sample_weights.empty()) return static_cast<double>(rows());
+    double total = 0;
+    for (float w : sample_weights) total += w;
+    return total;
+  }
   // Target of one output; a label stands for itself.
   float target(int64_t row, int64_t output) const {
     return labels.empty() ? targets(row, output) : static_cast<float>(labels[row]);

@@ -140,6 +140,8 @@ void BatchNorm::AddTo(PlanBuilder& plan, const NetworkState& state) const {
   }
 }
 
-ParameterRange BatchNorm::Bias() const { return {bias_, spec_.affine ? features_ : 0}; }
+ParameterRange BatchNorm::Bias() const {
+  return {bias_, spec_.affine ? features_ : 0};
+}
 
 }  // namespace lazynorm

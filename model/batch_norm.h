@@ -16,8 +16,8 @@ namespace lazynorm {
 // (frozen, evaluation) the running statistics take the place of the batch's, as constants, unless
 // they are not tracked. Backward, g = dy:
 //
-//   dbias = sum g      dweight = sum g xhat      dx = weight (g - sum g / N - xhat sum(g xhat) / N) / std
-//   with constants:    dx = weight g / std
+//   dbias = sum g      dweight = sum g xhat      dx = weight (g - sum g / N - xhat sum(g xhat) / N)
+//   / std with constants:    dx = weight g / std
 //
 // Where var + eps is 0, 1 / std is taken as 0, as torch does. Two passes, in double: a constant
 // column, however large, normalises to exactly 0. Statistics count every row once, whatever its
@@ -51,7 +51,7 @@ class BatchNorm : public Layer {
 
   BatchNormSpec spec_;
   int features_ = 0;
-  int64_t weight_ = 0, bias_ = 0;         // places among the parameters
+  int64_t weight_ = 0, bias_ = 0;             // places among the parameters
   int64_t mean_ = 0, var_ = 0, batches_ = 0;  // among the statistics, and the counters
   double shift_ = 0;
   // Of the latest Forward: the batch's mean and sum of squares, 1 / std, and xhat.

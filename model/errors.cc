@@ -22,15 +22,20 @@ std::string Payload(const absl::Status& status, absl::string_view url) {
 
 absl::Status MakeError(absl::StatusCode code, absl::string_view reason, absl::string_view field,
                        absl::string_view message) {
-  absl::Status status(code, field.empty() ? std::string(message) : absl::StrCat(field, ": ", message));
+  absl::Status status(code,
+                      field.empty() ? std::string(message) : absl::StrCat(field, ": ", message));
   status.SetPayload(kReasonUrl, absl::Cord(reason));
   if (!field.empty()) status.SetPayload(kFieldUrl, absl::Cord(field));
   return status;
 }
 
-std::string ReasonOf(const absl::Status& status) { return Payload(status, kReasonUrl); }
+std::string ReasonOf(const absl::Status& status) {
+  return Payload(status, kReasonUrl);
+}
 
-std::string FieldOf(const absl::Status& status) { return Payload(status, kFieldUrl); }
+std::string FieldOf(const absl::Status& status) {
+  return Payload(status, kFieldUrl);
+}
 
 absl::Status WidthMismatch(int expected_columns, int got_columns) {
   return Invalid("WIDTH_MISMATCH", "features",
@@ -93,9 +98,9 @@ absl::Status RequestIdReused() {
 }
 
 absl::Status NonFiniteStep(absl::string_view what) {
-  return MakeError(absl::StatusCode::kAborted, "NON_FINITE_STEP", "",
-                   absl::StrCat("the step was refused and nothing changed: ", what,
-                                " would not be finite"));
+  return MakeError(
+      absl::StatusCode::kAborted, "NON_FINITE_STEP", "",
+      absl::StrCat("the step was refused and nothing changed: ", what, " would not be finite"));
 }
 
 }  // namespace lazynorm

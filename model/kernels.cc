@@ -50,7 +50,9 @@ std::atomic<const Kernels*>& Active() {
 
 }  // namespace
 
-const Kernels& ActiveKernels() { return *Active().load(std::memory_order_relaxed); }
+const Kernels& ActiveKernels() {
+  return *Active().load(std::memory_order_relaxed);
+}
 
 absl::Span<const Kernels* const> AvailableKernels() {
   return absl::MakeConstSpan(MachineLevels().best_first, MachineLevels().count);

@@ -28,8 +28,8 @@ struct Strided {
 
 // The coefficients of one Adam step, from its settings and the number of the step.
 struct AdamStep {
-  float decay;         // p *= decay before the step (AdamW), 1 otherwise
-  float l2;            // g += l2 * p
+  float decay;  // p *= decay before the step (AdamW), 1 otherwise
+  float l2;     // g += l2 * p
   float beta1, beta2, one_minus_beta1, one_minus_beta2;
   float step_size;     // lr / (1 - beta1^t)
   float inverse_root;  // 1 / sqrt(1 - beta2^t)
@@ -108,8 +108,8 @@ const Kernels& ActiveKernels();
 // The levels this machine can run, best first.
 absl::Span<const Kernels* const> AvailableKernels();
 
-// Chooses a level by name ("v2", "v3", "v4", "generic" where there is but one). False if the machine
-// cannot run it. To be called before any model exists.
+// Chooses a level by name ("v2", "v3", "v4", "generic" where there is but one). False if the
+// machine cannot run it. To be called before any model exists.
 bool UseKernels(absl::string_view level);
 
 }  // namespace lazynorm

@@ -76,8 +76,8 @@ struct ParameterRange {
   int64_t size = 0;
 };
 
-// One stage of a Network: its widths and mathematics; no threads, no files. Built from its spec with
-// widths unknown, resolved once, then used. Thread-compatible.
+// One stage of a Network: its widths and mathematics; no threads, no files. Built from its spec
+// with widths unknown, resolved once, then used. Thread-compatible.
 class Layer {
  public:
   virtual ~Layer() = default;

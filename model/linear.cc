@@ -40,8 +40,8 @@ void Linear::Backward(const StepContext& step, ConstMatrixView x, ConstMatrixVie
   const Kernels& kernels = ActiveKernels();
   const int out = spec_.out_features;
   const int64_t rows = x.rows();
-  float* packed = packed_.Reserve(
-      std::max(kernels.packed_size(rows, in_), kernels.packed_size(out, in_)));
+  float* packed =
+      packed_.Reserve(std::max(kernels.packed_size(rows, in_), kernels.packed_size(out, in_)));
   kernels.pack({x.data(), in_, 1}, rows, in_, packed);
   kernels.gemm({out, in_, rows}, {grad_y.data(), 1, out}, packed, nullptr, gradients + weight_);
   if (spec_.bias) {

@@ -10,7 +10,9 @@
 namespace lazynorm {
 namespace {
 
-double Sign(double d) { return d > 0 ? 1 : d < 0 ? -1 : 0; }
+double Sign(double d) {
+  return d > 0 ? 1 : d < 0 ? -1 : 0;
+}
 
 double Logistic(double z) {
   const double e = std::exp(-std::fabs(z));
@@ -44,13 +46,6 @@ Element Bce(double z, double y, double pos_weight) {
           (1 - y) - w * Logistic(-z)};
 }
 
-double TotalWeight(const Batch& batch) {
-  if (batch.sample_weights.empty()) return batch.rows();
-  double total = 0;
-  for (float w : batch.sample_weights) total += w;
-  return total;
-}
-
 // Cross entropy of row i; writes softmax - onehot, times `scale`, if gradient is not null.
 double CrossEntropyRow(ConstMatrixView out, int64_t i, int label, double scale, float* gradient) {
   const float* z = out.data() + i * out.cols();
@@ -79,7 +74,7 @@ double ElementwiseRow(const LossSpec& loss, ConstMatrixView out, int64_t i, cons
 }
 
 double Compute(const LossSpec& loss, ConstMatrixView out, const Batch& batch, float* gradient) {
-  const double total = TotalWeight(batch);
+  const double total = batch.total_weight();
   double sum = 0;
   for (int64_t i = 0; i < out.rows(); ++i) {
     const double w = batch.weight(i) / total;
@@ -127,9 +122,9 @@ absl::Status CheckValues(const LossSpec& loss, const Batch& batch, int out_featu
 absl::Status CheckWeights(const Batch& batch) {
   if (batch.sample_weights.empty()) return absl::OkStatus();
   if (static_cast<int64_t>(batch.sample_weights.size()) != batch.rows()) {
-    return InvalidWeights("sample_weights", absl::StrCat("expected ", batch.rows(),
-                                                         " of them, one a row, got ",
-                                                         batch.sample_weights.size()));
+    return InvalidWeights("sample_weights",
+                          absl::StrCat("expected ", batch.rows(), " of them, one a row, got ",
+                                       batch.sample_weights.size()));
   }
   for (size_t i = 0; i < batch.sample_weights.size(); ++i) {
     const float w = batch.sample_weights[i];
@@ -138,7 +133,7 @@ absl::Status CheckWeights(const Batch& batch) {
                             absl::StrCat("expected a number of at least 0, got ", w));
     }
   }
-  if (TotalWeight(batch) > 0) return absl::OkStatus();
+  if (batch.total_weight() > 0) return absl::OkStatus();
   return InvalidWeights("sample_weights", "expected a sum above 0, got 0");
 }
 

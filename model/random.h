@@ -30,9 +30,7 @@ class Random {
   constexpr uint64_t Bits(uint64_t i) const { return Mix(key_ + (i + 1) * kGolden); }
 
   // Uniform in [0, 1), a multiple of 2^-24: exact as a float.
-  constexpr float Uniform(uint64_t i) const {
-    return static_cast<float>(Bits(i) >> 40) * 0x1p-24f;
-  }
+  constexpr float Uniform(uint64_t i) const { return static_cast<float>(Bits(i) >> 40) * 0x1p-24f; }
 
  private:
   static constexpr uint64_t kGolden = 0x9e3779b97f4a7c15u;

@@ -55,9 +55,9 @@ absl::Status CheckLayer(const LayerSpec& layer, const std::string& at, const Lim
       Overloaded{
           [&](const LinearSpec& s) {
             if (s.out_features > limits.max_width) {
-              return LimitExceeded(at + ".linear.out_features",
-                                   absl::StrCat("expected at most ", limits.max_width, ", got ",
-                                                s.out_features));
+              return LimitExceeded(
+                  at + ".linear.out_features",
+                  absl::StrCat("expected at most ", limits.max_width, ", got ", s.out_features));
             }
             return Checker(at + ".linear")
                 .Expect(s.out_features > 0, "out_features", "at least 1", s.out_features)
@@ -75,7 +75,9 @@ absl::Status CheckLayer(const LayerSpec& layer, const std::string& at, const Lim
                         s.negative_slope)
                 .status();
           },
-          [&](const DropoutSpec& s) { return Checker(at + ".dropout").BelowOne("p", s.p).status(); },
+          [&](const DropoutSpec& s) {
+            return Checker(at + ".dropout").BelowOne("p", s.p).status();
+          },
       },
       layer);
 }
@@ -113,39 +115,38 @@ absl::Status CheckSgd(const SgdSpec& s) {
 }
 
 absl::Status CheckOptimizer(const OptimizerSpec& optimizer) {
-  return std::visit(
-      Overloaded{
-          [](const AdamSpec& s) { return CheckAdam(s, "spec.optimizer.adam"); },
-          [](const AdamWSpec& s) { return CheckAdam(s, "spec.optimizer.adamw"); },
-          [](const SgdSpec& s) { return CheckSgd(s); },
-          [](const RmsPropSpec& s) {
-            return Checker("spec.optimizer.rmsprop")
-                .NotNegative("lr", s.lr)
-                .Share("alpha", s.alpha)
-                .NotNegative("eps", s.eps)
-                .NotNegative("weight_decay", s.weight_decay)
-                .NotNegative("momentum", s.momentum)
-                .status();
-          },
-          [](const AdagradSpec& s) {
-            return Checker("spec.optimizer.adagrad")
-                .NotNegative("lr", s.lr)
-                .NotNegative("lr_decay", s.lr_decay)
-                .NotNegative("weight_decay", s.weight_decay)
-                .NotNegative("initial_accumulator_value", s.initial_accumulator_value)
-                .NotNegative("eps", s.eps)
-                .status();
-          },
-      },
-      optimizer);
+  return std::visit(Overloaded{
+                        [](const AdamSpec& s) { return CheckAdam(s, "spec.optimizer.adam"); },
+                        [](const AdamWSpec& s) { return CheckAdam(s, "spec.optimizer.adamw"); },
+                        [](const SgdSpec& s) { return CheckSgd(s); },
+                        [](const RmsPropSpec& s) {
+                          return Checker("spec.optimizer.rmsprop")
+                              .NotNegative("lr", s.lr)
+                              .Share("alpha", s.alpha)
+                              .NotNegative("eps", s.eps)
+                              .NotNegative("weight_decay", s.weight_decay)
+                              .NotNegative("momentum", s.momentum)
+                              .status();
+                        },
+                        [](const AdagradSpec& s) {
+                          return Checker("spec.optimizer.adagrad")
+                              .NotNegative("lr", s.lr)
+                              .NotNegative("lr_decay", s.lr_decay)
+                              .NotNegative("weight_decay", s.weight_decay)
+                              .NotNegative("initial_accumulator_value", s.initial_accumulator_value)
+                              .NotNegative("eps", s.eps)
+                              .status();
+                        },
+                    },
+                    optimizer);
 }
 
 absl::Status CheckNames(const ModelSpec& spec, const Limits& limits) {
   const int features = static_cast<int>(spec.feature_names.size());
   if (features > 0 && spec.in_features > 0 && features != spec.in_features) {
-    return InvalidSpec("spec.feature_names", absl::StrCat("expected ", spec.in_features,
-                                                          " names, as many as in_features, got ",
-                                                          features));
+    return InvalidSpec("spec.feature_names",
+                       absl::StrCat("expected ", spec.in_features,
+                                    " names, as many as in_features, got ", features));
   }
   if (ExpectedInFeatures(spec) > limits.max_width) {
     return LimitExceeded("spec.in_features", absl::StrCat("expected at most ", limits.max_width,
@@ -158,8 +159,8 @@ absl::Status CheckNames(const ModelSpec& spec, const Limits& limits) {
   const int outputs = OutFeatures(spec, 1);
   const int classes = outputs == 1 ? 2 : outputs;
   if (static_cast<int>(spec.class_names.size()) != classes) {
-    return InvalidSpec("spec.class_names", absl::StrCat("expected ", classes, " names, got ",
-                                                        spec.class_names.size()));
+    return InvalidSpec("spec.class_names",
+                       absl::StrCat("expected ", classes, " names, got ", spec.class_names.size()));
   }
   return absl::OkStatus();
 }
@@ -230,11 +231,12 @@ absl::Status Validate(const ModelSpec& spec, const Limits& limits) {
   }
   RETURN_IF_ERROR(CheckLoss(spec.loss));
   if (spec.loss.kind == LossKind::kCrossEntropy && OutFeatures(spec, 2) < 2) {
-    return InvalidSpec("spec.loss.kind", "expected a last layer of at least 2 outputs for cross "
-                                         "entropy; for two classes in one output use BCE");
+    return InvalidSpec("spec.loss.kind",
+                       "expected a last layer of at least 2 outputs for cross "
+                       "entropy; for two classes in one output use BCE");
   }
   RETURN_IF_ERROR(CheckOptimizer(spec.optimizer));
-  RETURN_IF_ERROR(ValidateLearning(spec.learning, "spec.learning"));
+  RETURN_IF_ERROR(ValidateLearning(spec.learning, "INVALID_SPEC", "spec.learning"));
   if (spec.in_features < 0) {
     return InvalidSpec("spec.in_features",
                        absl::StrCat("expected 0 (lazy) or a width, got ", spec.in_features));
@@ -243,18 +245,14 @@ absl::Status Validate(const ModelSpec& spec, const Limits& limits) {
   return CheckSize(spec, std::max(1, ExpectedInFeatures(spec)), limits);
 }
 
-absl::Status ValidateLearning(const LearningSpec& learning, const std::string& field) {
+absl::Status ValidateLearning(const LearningSpec& learning, absl::string_view reason,
+                              absl::string_view prefix) {
   if (std::isfinite(learning.clip_grad_norm) && learning.clip_grad_norm >= 0) {
     return absl::OkStatus();
   }
-  return InvalidSpec(field + ".clip_grad_norm",
-                     absl::StrCat("expected a number of at least 0 (0 is off), got ",
-                                  learning.clip_grad_norm));
-}
-
-absl::Status ValidateLearningRate(double lr, const std::string& field) {
-  if (std::isfinite(lr) && lr >= 0) return absl::OkStatus();
-  return InvalidSpec(field, absl::StrCat("expected a number of at least 0, got ", lr));
+  return MakeError(
+      absl::StatusCode::kInvalidArgument, reason, absl::StrCat(prefix, ".clip_grad_norm"),
+      absl::StrCat("expected a number of at least 0 (0 is off), got ", learning.clip_grad_norm));
 }
 
 double LearningRate(const OptimizerSpec& optimizer) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 
 namespace lazynorm {
 
@@ -133,9 +134,9 @@ int64_t ParameterCount(const ModelSpec& spec, int in_features);
 // INVALID_SPEC naming the field ("spec.layers[2].batch_norm.eps"), or LIMIT_EXCEEDED.
 absl::Status Validate(const ModelSpec& spec, const Limits& limits);
 
-// INVALID_SPEC, naming `field`.
-absl::Status ValidateLearning(const LearningSpec& learning, const std::string& field);
-absl::Status ValidateLearningRate(double lr, const std::string& field);
+// INVALID_ARGUMENT with this reason, naming the field as "<prefix>.clip_grad_norm".
+absl::Status ValidateLearning(const LearningSpec& learning, absl::string_view reason,
+                              absl::string_view prefix);
 
 // LIMIT_EXCEEDED if a network of this input width is larger than allowed.
 absl::Status CheckSize(const ModelSpec& spec, int in_features, const Limits& limits);

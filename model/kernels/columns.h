@@ -145,7 +145,9 @@ inline uint32_t Magnitude(float v) {
   return bits & kMagnitude;
 }
 
-inline uint32_t Larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+inline uint32_t Larger(uint32_t a, uint32_t b) {
+  return a > b ? a : b;
+}
 
 bool AllFinite(const float* x, int64_t n) {
   uint32_t largest = 0;

@@ -79,7 +79,8 @@ struct Tile {
   const float* b;
   int64_t panel_stride;
   int64_t depth;
-  const float* start;  // what each row begins with: a bias, or null for C (or zero at the first pass)
+  const float*
+      start;  // what each row begins with: a bias, or null for C (or zero at the first pass)
   bool first;
   float* c;
   int64_t c_row;
@@ -96,7 +97,8 @@ inline void LoadRow(const Tile& t, int row, V (&acc)[kPanels * kVectors]) {
       acc[i] = V{};
     } else if (i / kVectors == kPanels - 1 && t.columns < kVectors * kWidth) {
       const int64_t offset = (kPanels - 1) * kVectors * kWidth;
-      for (int64_t j = 0; j < kVectors * kWidth; ++j) edge[j] = j < t.columns ? from[offset + j] : 0;
+      for (int64_t j = 0; j < kVectors * kWidth; ++j)
+        edge[j] = j < t.columns ? from[offset + j] : 0;
       acc[i] = LoadAs<V>(edge + i % kVectors * kWidth);
     } else {
       acc[i] = LoadAs<V>(from + i * kWidth);
@@ -171,9 +173,17 @@ void Gemm(GemmShape s, Strided a, const float* packed, const float* bias, float*
     while (n0 < s.n) {
       const int64_t columns = s.n - n0 < kPanel ? s.n - n0 : kPanel;
       const int width = PanelWidth(columns);
-      Tile t{a.data + k0 * a.column, a.row, a.column,       packed + n0 * s.k + k0 * width,
-             s.k * kPanel,           depth, bias ? bias + n0 : nullptr, k0 == 0,
-             c + n0,                 s.n,   columns};
+      Tile t{a.data + k0 * a.column,
+             a.row,
+             a.column,
+             packed + n0 * s.k + k0 * width,
+             s.k * kPanel,
+             depth,
+             bias ? bias + n0 : nullptr,
+             k0 == 0,
+             c + n0,
+             s.n,
+             columns};
       // A single row has too few sums under way to hide their latency: take two panels at once.
       if (s.m == 1 && s.n - n0 >= 2 * kPanel) {
         t.columns = kPanel;

@@ -1,7 +1,6 @@
 // Compiled once for each instruction set, with LAZYNORM_LEVEL set to its name. Only raw loops: a
 // template of the standard library instantiated here could be picked by the linker for all.
 #include "model/kernels.h"
-
 #include "model/kernels/columns.h"
 #include "model/kernels/gemm.h"
 #include "model/kernels/optimizers.h"

@@ -65,7 +65,8 @@ bool AdamPass(const AdamStep& s, const OptimizerArrays& o) {
     new_m[i] = mean;
     new_v[i] = square;
     new_p[i] = start - s.step_size * mean / (__builtin_sqrtf(scale) * s.inverse_root + s.eps);
-    largest = Larger(largest, Larger(Magnitude(new_p[i]), Larger(Magnitude(mean), Magnitude(square))));
+    largest =
+        Larger(largest, Larger(Magnitude(new_p[i]), Larger(Magnitude(mean), Magnitude(square))));
   }
   return largest < kInfinity;
 }
@@ -110,7 +111,8 @@ bool RmsPropPass(const RmsPropStep& s, const OptimizerArrays& o) {
 }
 
 bool RmsProp(const RmsPropStep& s, const OptimizerArrays& o) {
-  if (s.centered) return s.use_buffer ? RmsPropPass<true, true>(s, o) : RmsPropPass<true, false>(s, o);
+  if (s.centered)
+    return s.use_buffer ? RmsPropPass<true, true>(s, o) : RmsPropPass<true, false>(s, o);
   return s.use_buffer ? RmsPropPass<false, true>(s, o) : RmsPropPass<false, false>(s, o);
 }
 

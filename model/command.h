@@ -1,0 +1,51 @@
+#ifndef LAZYNORM_MODEL_COMMAND_H_
+#define LAZYNORM_MODEL_COMMAND_H_
+
+#include <cstdint>
+#include <optional>
+#include <variant>
+
+#include "absl/strings/string_view.h"
+#include "model/batch.h"
+#include "model/spec.h"
+
+namespace lazynorm {
+
+// What can happen to a model. A command owns none of its numbers and text: they must outlive Apply.
+
+// Fixes the input width of a lazy model.
+struct ResolveCommand {
+  int in_features = 0;
+};
+
+// One learning step.
+struct TrainCommand {
+  Batch batch;                   // features, targets and weights are finite
+  absl::string_view request_id;  // may be empty
+  bool freeze_statistics = false;
+};
+
+// Changes how the model learns; what is absent stays.
+struct UpdateCommand {
+  std::optional<LearningSpec> learning;
+  std::optional<double> learning_rate;
+};
+
+// From now on the running statistics are constants, or move again.
+struct FreezeStatisticsCommand {
+  bool frozen = true;
+};
+
+using Command = std::variant<ResolveCommand, TrainCommand, UpdateCommand, FreezeStatisticsCommand>;
+
+// What a Train step gave. Other commands answer with the step alone.
+struct StepResult {
+  int64_t step = 0;
+  double loss = 0;              // of the batch in training mode, before the update
+  double prequential_loss = 0;  // of the batch as it would have been predicted before
+  bool replayed = false;        // an earlier result for the same request_id
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_MODEL_COMMAND_H_

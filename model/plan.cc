@@ -1,0 +1,209 @@
+#include "model/plan.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "model/activation.h"
+#include "model/batch_norm.h"
+#include "model/errors.h"
+#include "model/kernels.h"
+#include "model/status_macros.h"
+
+namespace lazynorm {
+namespace {
+
+// Rows that go through all stages together: enough to reuse weights, few enough to stay in cache.
+constexpr int64_t kRowsPerBlock = 128;
+
+// Two places for intermediate results of a thread; they only grow.
+struct Scratch {
+  Buffer<float> halves[2];
+  Buffer<double> statistics;
+};
+
+Scratch& ThreadScratch() {
+  thread_local Scratch scratch;
+  return scratch;
+}
+
+Eigen::ArrayXd Widen(const float* values, int n, double otherwise) {
+  if (values == nullptr) return Eigen::ArrayXd::Constant(n, otherwise);
+  return Eigen::Map<const Eigen::ArrayXf>(values, n).cast<double>();
+}
+
+// In place: x = (x - mean of the column) / std of the column.
+void NormalizeColumns(float* x, int64_t rows, int width, double eps) {
+  const Kernels& kernels = ActiveKernels();
+  double* mean = ThreadScratch().statistics.Reserve(2 * int64_t{width});
+  double* factor = mean + width;
+  kernels.column_sums(x, rows, width, mean);
+  for (int c = 0; c < width; ++c) mean[c] /= rows;
+  kernels.column_squares(x, mean, rows, width, factor);
+  for (int c = 0; c < width; ++c) factor[c] = InverseStd(factor[c] / rows, eps);
+  kernels.standardize(x, mean, factor, rows, width, x);
+}
+
+}  // namespace
+
+absl::Status Plan::Check(ConstMatrixView x) const {
+  if (x.rows() == 0) return EmptyBatch();
+  if (x.cols() != in_features_) return WidthMismatch(in_features_, static_cast<int>(x.cols()));
+  if (x.rows() < 2 && batch_layer_ >= 0) return TooFewRows(batch_layer_);
+  return absl::OkStatus();
+}
+
+void Plan::Predict(ConstMatrixView x, MatrixView y) const {
+  const int64_t block = batch_layer_ >= 0 ? x.rows() : kRowsPerBlock;
+  for (int64_t i = 0; i < x.rows(); i += block) {
+    const int64_t rows = std::min(block, x.rows() - i);
+    PredictBlock(ConstMatrixView(x.data() + i * x.cols(), rows, x.cols()),
+                 MatrixView(y.data() + i * y.cols(), rows, y.cols()));
+  }
+}
+
+absl::StatusOr<Matrix> Plan::Predict(ConstMatrixView x) const {
+  RETURN_IF_ERROR(Check(x));
+  Matrix y(x.rows(), out_features_);
+  Predict(x, MatrixView(y.data(), y.rows(), y.cols()));
+  return y;
+}
+
+void Plan::PredictBlock(ConstMatrixView x, MatrixView y) const {
+  Scratch& scratch = ThreadScratch();
+  const float* in = x.data();
+  for (size_t i = 0; i < stages_.size(); ++i) {
+    const bool last = i + 1 == stages_.size();
+    float* out = last ? y.data() : scratch.halves[i % 2].Reserve(x.rows() * widest_);
+    Run(stages_[i], in, x.rows(), out);
+    in = out;
+  }
+}
+
+void Plan::Run(const Stage& stage, const float* x, int64_t rows, float* y) const {
+  const Kernels& kernels = ActiveKernels();
+  const int64_t n = rows * stage.in;
+  switch (stage.kind) {
+    case Kind::kLinear:
+      return kernels.gemm({rows, stage.out, stage.in}, {x, stage.in, 1}, stage.packed.data(),
+                          stage.shift.data(), y);
+    case Kind::kStandardize:
+      return kernels.standardize(x, stage.mean.data(), stage.factor.data(), rows, stage.in, y);
+    case Kind::kScaleShift:
+      return kernels.scale_shift(x, stage.scale.data(), stage.shift.data(), rows, stage.in, y);
+    case Kind::kNormalizeByBatch:
+      std::copy(x, x + n, y);
+      return NormalizeColumns(y, rows, stage.in, stage.eps);
+    case Kind::kActivate:
+      return Activate(stage.activation, x, n, y);
+  }
+}
+
+PlanBuilder::PlanBuilder(int in_features, int64_t step, const LossSpec& loss)
+    : width_(in_features) {
+  plan_.in_features_ = in_features;
+  plan_.step_ = step;
+  plan_.loss_ = loss;
+}
+
+Plan::Stage& PlanBuilder::Add(Plan::Kind kind, int out) {
+  Plan::Stage& stage = plan_.stages_.emplace_back();
+  stage.kind = kind;
+  stage.in = width_;
+  stage.out = out;
+  plan_.widest_ = std::max(plan_.widest_, out);
+  plan_.work_per_row_ += kind == Plan::Kind::kLinear ? int64_t{width_} * out : width_;
+  width_ = out;
+  return stage;
+}
+
+void PlanBuilder::Linear(ConstMatrixView weight, const float* bias) {
+  if (is_open_) Close();
+  const int out = static_cast<int>(weight.rows());
+  new (&open_.weight) ConstMatrixView(weight);
+  open_.out_scale = Eigen::ArrayXd::Ones(out);
+  open_.bias = Widen(bias, out, 0);
+  if (has_affine_) {
+    open_.in_scale = scale_;
+    open_.bias += (weight.cast<double>() * shift_.matrix()).array();
+    has_affine_ = false;
+  } else {
+    open_.in_scale = Eigen::ArrayXd::Ones(width_);
+  }
+  is_open_ = true;
+}
+
+void PlanBuilder::Normalize(const double* mean, const double* var, double eps, const float* weight,
+                            const float* bias) {
+  const int n = is_open_ ? static_cast<int>(open_.out_scale.size()) : width_;
+  const Eigen::Map<const Eigen::ArrayXd> center(mean, n);
+  Eigen::ArrayXd scale = Widen(weight, n, 1);
+  for (int c = 0; c < n; ++c) scale[c] *= InverseStd(var[c], eps);
+  const Eigen::ArrayXd shift = Widen(bias, n, 0);
+  if (is_open_) {
+    open_.out_scale *= scale;
+    open_.bias = (open_.bias - center) * scale + shift;
+  } else if (has_affine_) {
+    scale_ *= scale;
+    shift_ = (shift_ - center) * scale + shift;
+  } else {
+    Plan::Stage& stage = Add(Plan::Kind::kStandardize, width_);
+    stage.mean = center;
+    stage.factor = Eigen::ArrayXd::Ones(n);
+    Affine(scale, shift);
+  }
+}
+
+void PlanBuilder::NormalizeByBatch(double eps, const float* weight, const float* bias) {
+  Close();
+  Add(Plan::Kind::kNormalizeByBatch, width_).eps = eps;
+  if (plan_.batch_layer_ < 0) plan_.batch_layer_ = layer_;
+  if (weight != nullptr) Affine(Widen(weight, width_, 1), Widen(bias, width_, 0));
+}
+
+void PlanBuilder::Activate(const ActivationSpec& activation) {
+  if (activation.kind == ActivationKind::kIdentity) return;
+  Close();
+  Add(Plan::Kind::kActivate, width_).activation = activation;
+}
+
+void PlanBuilder::Affine(const Eigen::ArrayXd& scale, const Eigen::ArrayXd& shift) {
+  scale_ = scale;
+  shift_ = shift;
+  has_affine_ = true;
+}
+
+// Rounds what is still open into a stage.
+void PlanBuilder::Close() {
+  if (is_open_) {
+    const Kernels& kernels = ActiveKernels();
+    const int out = static_cast<int>(open_.out_scale.size());
+    const Matrix folded =
+        ((open_.weight.cast<double>().array().colwise() * open_.out_scale).rowwise() *
+         open_.in_scale.transpose())
+            .cast<float>();
+    const int in = width_;
+    Plan::Stage& stage = Add(Plan::Kind::kLinear, out);
+    stage.packed.resize(kernels.packed_size(in, out));
+    kernels.pack({folded.data(), 1, in}, in, out, stage.packed.data());
+    stage.shift = open_.bias.cast<float>();
+    is_open_ = false;
+  }
+  if (has_affine_) {
+    Plan::Stage& stage = Add(Plan::Kind::kScaleShift, width_);
+    stage.scale = scale_.cast<float>();
+    stage.shift = shift_.cast<float>();
+    has_affine_ = false;
+  }
+}
+
+Plan PlanBuilder::Build() && {
+  Close();
+  plan_.out_features_ = width_;
+  if (plan_.stages_.empty()) {  // identity alone
+    Affine(Eigen::ArrayXd::Ones(width_), Eigen::ArrayXd::Zero(width_));
+    Close();
+  }
+  return std::move(plan_);
+}
+
+}  // namespace lazynorm
