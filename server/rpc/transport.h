@@ -154,6 +154,7 @@ class Transport {
   Method* AddMethod(absl::string_view service, absl::string_view name, RpcType type,
                     MethodOptions options);
   absl::Status CheckEveryMethodHasAHandler() const;
+  absl::Status CannotListen();
   void Poll();
 
   const TransportOptions options_;
@@ -166,6 +167,7 @@ class Transport {
   std::unique_ptr<grpc::Server> server_;
   std::vector<int> ports_;
   std::vector<std::thread> pollers_;
+  bool shut_down_ = false;  // for the thread that starts and shuts down
 };
 
 }  // namespace lazynorm

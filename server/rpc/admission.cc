@@ -1,0 +1,68 @@
+#include "server/rpc/admission.h"
+
+#include <memory>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "model/errors.h"
+#include "server/rpc/posted_call.h"
+
+namespace lazynorm {
+
+absl::Status StartingError() {
+  return MakeError(absl::StatusCode::kUnavailable, "STARTING", "",
+                   "the server is starting: models are being recovered");
+}
+
+absl::Status DrainingError() {
+  return MakeError(absl::StatusCode::kUnavailable, "DRAINING", "",
+                   "the server is draining: try another one, or this one later");
+}
+
+absl::Status Admission::Enter(PostedCall* call, const Method& method) {
+  if (method.options.always_open) return absl::OkStatus();
+  MutexLock lock(&mutex_);
+  if (phase_ == Phase::kStarting) return StartingError();
+  if (phase_ == Phase::kDraining) return DrainingError();
+  if (method.type == RpcType::kUnary) return absl::OkStatus();
+  if (static_cast<int>(streams_.size()) >= max_streams_) {
+    return MakeError(absl::StatusCode::kResourceExhausted, "TOO_MANY_STREAMS", "",
+                     absl::StrCat("expected at most ", max_streams_, " open streams"));
+  }
+  streams_.insert(call);
+  return absl::OkStatus();
+}
+
+void Admission::Leave(PostedCall* call) {
+  MutexLock lock(&mutex_);
+  streams_.erase(call);
+}
+
+void Admission::SetPhase(Phase phase) {
+  std::vector<std::shared_ptr<PostedCall>> streams;
+  {
+    MutexLock lock(&mutex_);
+    phase_ = phase;
+    if (phase != Phase::kDraining) return;
+    // A stream that has not left is alive.
+    for (PostedCall* stream : streams_) streams.push_back(stream->shared_from_this());
+  }
+  for (const std::shared_ptr<PostedCall>& stream : streams) stream->Drain();
+}
+
+void Admission::Posted() {
+  MutexLock lock(&mutex_);
+  ++calls_;
+}
+
+void Admission::Gone() {
+  MutexLock lock(&mutex_);
+  if (--calls_ == 0) changed_.NotifyAll();
+}
+
+void Admission::WaitUntilAllGone() {
+  MutexLock lock(&mutex_);
+  while (calls_ > 0) changed_.Wait(&mutex_);
+}
+
+}  // namespace lazynorm

@@ -1,0 +1,200 @@
+#ifndef LAZYNORM_SERVER_RPC_BIDI_CALL_H_
+#define LAZYNORM_SERVER_RPC_BIDI_CALL_H_
+
+#include <grpcpp/support/async_stream.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "server/rpc/admission.h"
+#include "server/rpc/call.h"
+#include "server/rpc/posted_call.h"
+#include "server/rpc/status.h"
+
+namespace lazynorm {
+
+// A bidirectional stream on the completion queue: one read and one write on their way at a time,
+// the answers between them kept in the order of the messages.
+template <typename Req, typename Resp>
+class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
+ public:
+  using Stream = grpc::ServerAsyncReaderWriter<Resp, Req>;
+  using Request = std::function<void(grpc::ServerContext*, Stream*, grpc::CompletionQueue*,
+                                     grpc::ServerCompletionQueue*, void*)>;
+  using Handler = BidiHandler<Req, Resp>;
+  using Factory = std::function<std::unique_ptr<Handler>(Call&)>;
+
+  // The function that posts one call of `method`.
+  static std::function<void()> MakePost(const Method* method, Request request, Factory factory) {
+    auto shared_factory = std::make_shared<const Factory>(std::move(factory));
+    return [=] {
+      auto call = std::make_shared<PostedBidi>(method, shared_factory);
+      call->Post();
+      request(&call->context_, &call->stream_, method->queue, method->queue, call->request_tag());
+    };
+  }
+
+  PostedBidi(const Method* method, std::shared_ptr<const Factory> factory)
+      : PostedAs<Call>(method), factory_(std::move(factory)) {}
+
+  void Drain() override {
+    MutexLock lock(&mutex_);
+    draining_ = true;
+    Advance();
+  }
+
+  void Answer(int64_t message, absl::StatusOr<Resp> answer) override {
+    if (!answer.ok() && Break()) handler_->OnBroken();
+    {
+      MutexLock lock(&mutex_);
+      if (!ended_) answers_[message - first_] = std::move(answer);
+      Advance();
+    }
+    Release();
+  }
+
+ private:
+  void Accept() override {
+    handler_ = (*factory_)(*this);
+    MutexLock lock(&mutex_);
+    Advance();
+  }
+
+  void Refuse(absl::Status status) override {
+    MutexLock lock(&mutex_);
+    End(status);
+  }
+
+  void OnGone() override {
+    if (handler_ != nullptr) handler_->OnCancel();
+  }
+
+  // True if this is the stream's first error.
+  bool Break() {
+    MutexLock lock(&mutex_);
+    return !std::exchange(broken_, true) && !ended_;
+  }
+
+  // True while messages that were read are still handed over.
+  bool Open() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !ended_ && !broken_ && !draining_;
+  }
+
+  void OnRead(bool ok) {
+    if (ok) method_->metrics->Received();
+    const bool may_overlap = ok && handler_->MayOverlap(incoming_);
+    bool hand_over = false;
+    {
+      MutexLock lock(&mutex_);
+      reading_ = false;
+      half_closed_ = !ok;
+      waiting_ = ok;
+      hand_over = ok && TakeWaiting(may_overlap);
+      if (!hand_over) Advance();
+    }
+    if (hand_over) HandOver();
+    Release();
+  }
+
+  void OnWritten(bool /*ok*/) {
+    bool hand_over = false;
+    {
+      MutexLock lock(&mutex_);
+      writing_ = false;
+      Advance();
+      hand_over = waiting_ && TakeWaiting(/*may_overlap=*/false);
+    }
+    if (hand_over) HandOver();
+    Release();
+  }
+
+  // Makes room for the answer to the message that waits, if it may be handed over now.
+  bool TakeWaiting(bool may_overlap) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!Open()) {
+      waiting_ = false;
+      return false;
+    }
+    if (!may_overlap && (!answers_.empty() || writing_)) return false;
+    waiting_ = false;
+    handing_over_ = true;
+    answers_.emplace_back();
+    return true;
+  }
+
+  // Gives the message that was read to the handler; its answer is the last of answers_.
+  void HandOver() {
+    int64_t message = 0;
+    {
+      MutexLock lock(&mutex_);
+      message = first_ + static_cast<int64_t>(answers_.size()) - 1;
+    }
+    Hold();  // until it is answered
+    auto self = std::static_pointer_cast<PostedBidi>(shared_from_this());
+    handler_->OnMessage(std::move(incoming_), Reply<Resp>(std::move(self), message));
+    MutexLock lock(&mutex_);
+    handing_over_ = false;
+    Advance();
+  }
+
+  // Starts what can be started now.
+  void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (ended_) return;
+    if (!writing_) {
+      if (answers_.empty()) {
+        if (half_closed_) return End(absl::OkStatus());
+        if (draining_ && !handing_over_) return End(DrainingError());
+      } else if (answers_.front().has_value()) {
+        WriteFront();
+      }
+    }
+    const bool room = static_cast<int>(answers_.size()) < method_->options.window;
+    if (room && Open() && !ended_ && !reading_ && !waiting_ && !handing_over_ && !half_closed_) {
+      reading_ = true;
+      Hold();
+      stream_.Read(&incoming_, read_tag_.tag());
+    }
+  }
+
+  // Sends the oldest answer, which is there; an error is the stream's last word.
+  void WriteFront() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const absl::StatusOr<Resp> answer = *std::move(answers_.front());
+    answers_.pop_front();
+    ++first_;
+    if (!answer.ok()) return End(answer.status());
+    writing_ = true;
+    Hold();
+    method_->metrics->Sent();
+    stream_.Write(*answer, written_tag_.tag());  // serialized here
+  }
+
+  void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    EndLocked(status.code());
+    Hold();
+    stream_.Finish(ToGrpcStatus(status), end_tag());
+  }
+
+  const std::shared_ptr<const Factory> factory_;
+  Stream stream_{&context_};
+  MemberTag<PostedBidi, &PostedBidi::OnRead> read_tag_{this};
+  MemberTag<PostedBidi, &PostedBidi::OnWritten> written_tag_{this};
+  Req incoming_;  // gRPC's while a read is on its way, then the polling thread's
+  std::unique_ptr<Handler> handler_;  // set once, by Accept, before the first read
+
+  // Of the messages handed over, oldest first, those whose answers are not yet being sent.
+  std::deque<std::optional<absl::StatusOr<Resp>>> answers_ ABSL_GUARDED_BY(mutex_);
+  int64_t first_ ABSL_GUARDED_BY(mutex_) = 0;  // the message of answers_.front()
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool waiting_ ABSL_GUARDED_BY(mutex_) = false;  // incoming_ holds a message not yet handed over
+  bool handing_over_ ABSL_GUARDED_BY(mutex_) = false;
+  bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_RPC_BIDI_CALL_H_

@@ -1,0 +1,138 @@
+#ifndef LAZYNORM_SERVER_RPC_CLIENT_STREAM_CALL_H_
+#define LAZYNORM_SERVER_RPC_CLIENT_STREAM_CALL_H_
+
+#include <grpcpp/support/async_stream.h>
+
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "server/rpc/admission.h"
+#include "server/rpc/call.h"
+#include "server/rpc/posted_call.h"
+#include "server/rpc/status.h"
+
+namespace lazynorm {
+
+// A client stream on the completion queue: reads a message, waits until it is taken, reads the
+// next.
+template <typename Req, typename Resp>
+class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
+ public:
+  using Reader = grpc::ServerAsyncReader<Resp, Req>;
+  using Request = std::function<void(grpc::ServerContext*, Reader*, grpc::CompletionQueue*,
+                                     grpc::ServerCompletionQueue*, void*)>;
+  using Handler = ClientStreamHandler<Req, Resp>;
+  using Factory = std::function<std::unique_ptr<Handler>(Call&)>;
+
+  // The function that posts one call of `method`.
+  static std::function<void()> MakePost(const Method* method, Request request, Factory factory) {
+    auto shared_factory = std::make_shared<const Factory>(std::move(factory));
+    return [=] {
+      auto call = std::make_shared<PostedClientStream>(method, shared_factory);
+      call->Post();
+      request(&call->context_, &call->reader_, method->queue, method->queue, call->request_tag());
+    };
+  }
+
+  PostedClientStream(const Method* method, std::shared_ptr<const Factory> factory)
+      : PostedAs<Call>(method), factory_(std::move(factory)) {}
+
+  void Drain() override {
+    MutexLock lock(&mutex_);
+    draining_ = true;
+    if (!in_work_) End(DrainingError());
+  }
+
+  // The answer that OnEnd asked for.
+  void Answer(int64_t /*message*/, absl::StatusOr<Resp> answer) override {
+    {
+      MutexLock lock(&mutex_);
+      if (answer.ok() && !ended_) {
+        EndLocked(absl::StatusCode::kOk);
+        Hold();
+        method_->metrics->Sent();
+        reader_.Finish(*answer, grpc::Status::OK, end_tag());
+      } else {
+        End(answer.status());
+      }
+    }
+    Release();
+  }
+
+ private:
+  void Accept() override {
+    handler_ = (*factory_)(*this);
+    MutexLock lock(&mutex_);
+    Read();
+  }
+
+  void Refuse(absl::Status status) override {
+    MutexLock lock(&mutex_);
+    End(status);
+  }
+
+  void OnGone() override {
+    if (handler_ != nullptr) handler_->OnCancel();
+  }
+
+  void Read() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (ended_) return;
+    Hold();
+    reader_.Read(&incoming_, read_tag_.tag());
+  }
+
+  void OnRead(bool ok) {
+    bool ended = false;
+    {
+      MutexLock lock(&mutex_);
+      ended = ended_;
+      in_work_ = true;
+    }
+    if (!ended && ok) {
+      method_->metrics->Received();
+      Hold();
+      handler_->OnMessage(std::move(incoming_),
+                          [this](absl::Status taken) { OnTaken(std::move(taken)); });
+    } else if (!ended) {
+      Hold();
+      auto self = std::static_pointer_cast<PostedClientStream>(shared_from_this());
+      handler_->OnEnd(Reply<Resp>(std::move(self), 0));
+    }
+    Release();
+  }
+
+  void OnTaken(absl::Status taken) {
+    {
+      MutexLock lock(&mutex_);
+      in_work_ = false;
+      if (!taken.ok()) {
+        End(taken);
+      } else if (draining_) {
+        End(DrainingError());
+      } else {
+        Read();
+      }
+    }
+    Release();
+  }
+
+  void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (ended_) return;
+    EndLocked(status.code());
+    Hold();
+    reader_.FinishWithError(ToGrpcStatus(status), end_tag());
+  }
+
+  const std::shared_ptr<const Factory> factory_;
+  Reader reader_{&context_};
+  MemberTag<PostedClientStream, &PostedClientStream::OnRead> read_tag_{this};
+  Req incoming_;  // gRPC's while a read is on its way, then the polling thread's
+  std::unique_ptr<Handler> handler_;              // set once, by Accept, before the first read
+  bool in_work_ ABSL_GUARDED_BY(mutex_) = false;  // the handler has a message, or the end
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_RPC_CLIENT_STREAM_CALL_H_

@@ -1,0 +1,103 @@
+#ifndef LAZYNORM_SERVER_RPC_POSTED_CALL_H_
+#define LAZYNORM_SERVER_RPC_POSTED_CALL_H_
+
+#include <grpcpp/server_context.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "server/base/mutex.h"
+#include "server/rpc/method.h"
+#include "server/rpc/tag.h"
+
+namespace lazynorm {
+
+// What all kinds of calls share: their life on the completion queue, cancellation, admission and
+// metrics. Thread-safe.
+//
+// Life: posted (gRPC may fill it with a call), accepted, ended (the last word is on its way, or the
+// caller went away), gone. It keeps itself alive while anything is under way: each operation given
+// to gRPC, and each answer that a handler owes, is one hold.
+class PostedCall : public std::enable_shared_from_this<PostedCall> {
+ public:
+  explicit PostedCall(const Method* method) : method_(method) {}
+  virtual ~PostedCall() = default;
+  PostedCall(const PostedCall&) = delete;
+  PostedCall& operator=(const PostedCall&) = delete;
+
+  // Asks a stream to end when the messages in work are answered. From any thread.
+  virtual void Drain() {}
+
+ protected:
+  // To be called first, with the tag of gRPC's request operation still to be given to gRPC.
+  void Post();
+  Tag* request_tag() { return request_tag_.tag(); }
+  // The tag of the operation that ends the call.
+  Tag* end_tag() { return end_tag_.tag(); }
+
+  void Hold() { holds_.fetch_add(1, std::memory_order_relaxed); }
+  // The call may be gone when this returns.
+  void Release();
+
+  // The call was let in, on a polling thread.
+  virtual void Accept() = 0;
+  // The call was not let in: end it with `status`.
+  virtual void Refuse(absl::Status status) = 0;
+  // The caller went away before the end, on a polling thread.
+  virtual void OnGone() {}
+
+  // Marks the end and counts it; what follows is giving gRPC the last operation. Once a call.
+  void EndLocked(absl::StatusCode code) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  absl::Time Deadline() const;
+  bool Cancelled() const;
+  void SetOnCancel(absl::AnyInvocable<void()> fn);
+  std::string MetadataValue(absl::string_view key) const;
+
+  const Method* const method_;
+  grpc::ServerContext context_;
+  mutable Mutex mutex_;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+
+ private:
+  void OnRequest(bool ok);
+  void OnDone(bool ok);
+  void CallIsOver();
+  void OnEnd(bool /*ok*/) { Release(); }
+  absl::StatusCode CancelCode() const;
+
+  MemberTag<PostedCall, &PostedCall::OnRequest> request_tag_{this};
+  MemberTag<PostedCall, &PostedCall::OnDone> done_tag_{this};
+  MemberTag<PostedCall, &PostedCall::OnEnd> end_tag_{this};
+  std::atomic<int> holds_ = 0;
+  std::shared_ptr<PostedCall> self_;  // set by Post, taken by the last Release
+  std::chrono::steady_clock::time_point arrival_;
+  // Several polling threads may take the two events of a short call in either order.
+  bool begun_ ABSL_GUARDED_BY(mutex_) = false;
+  bool over_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::AnyInvocable<void()> on_cancel_ ABSL_GUARDED_BY(mutex_);
+};
+
+// A PostedCall behind one of the interfaces of call.h.
+template <typename Interface>
+class PostedAs : public PostedCall, public Interface {
+ public:
+  using PostedCall::PostedCall;
+  absl::Time deadline() const override { return Deadline(); }
+  bool cancelled() const override { return Cancelled(); }
+  void OnCancel(absl::AnyInvocable<void()> fn) override { SetOnCancel(std::move(fn)); }
+  std::string Metadata(absl::string_view key) const override { return MetadataValue(key); }
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_RPC_POSTED_CALL_H_

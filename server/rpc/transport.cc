@@ -1,0 +1,121 @@
+#include "server/rpc/transport.h"
+
+#include <google/protobuf/descriptor.h>
+
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace lazynorm {
+namespace {
+
+// How many calls of a method gRPC may hand out before the first of them is looked at.
+constexpr int kPostedUnary = 16;
+constexpr int kPostedStreams = 2;
+
+}  // namespace
+
+Transport::Transport(TransportOptions options, Metrics& metrics)
+    : options_(std::move(options)), metrics_(metrics), admission_(options_.max_streams) {}
+
+Transport::~Transport() {
+  Shutdown(absl::InfinitePast());
+}
+
+Method* Transport::AddMethod(absl::string_view service, absl::string_view name, RpcType type,
+                             MethodOptions options) {
+  auto method = std::make_unique<Method>();
+  method->service = std::string(service);
+  method->name = std::string(name);
+  method->type = type;
+  method->options = options;
+  method->metrics = metrics_.AddRpc(service, name, type);
+  method->admission = &admission_;
+  methods_.push_back(std::move(method));
+  return methods_.back().get();
+}
+
+absl::Status Transport::Start() {
+  if (absl::Status complete = CheckEveryMethodHasAHandler(); !complete.ok()) return complete;
+  grpc::ServerBuilder builder;
+  builder.SetMaxReceiveMessageSize(options_.max_message_bytes);
+  builder.SetMaxSendMessageSize(-1);
+  // Otherwise two servers would share a port without a word.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  ports_.assign(options_.listen.size(), 0);
+  const auto credentials =
+      options_.credentials != nullptr ? options_.credentials : grpc::InsecureServerCredentials();
+  for (size_t i = 0; i < options_.listen.size(); ++i) {
+    builder.AddListeningPort(options_.listen[i], credentials, &ports_[i]);
+  }
+  for (const std::unique_ptr<grpc::Service>& service : services_) {
+    builder.RegisterService(service.get());
+  }
+  queue_ = builder.AddCompletionQueue();
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr) return CannotListen();
+  for (const std::unique_ptr<Method>& method : methods_) {
+    method->queue = queue_.get();
+    const int calls = method->type == RpcType::kUnary ? kPostedUnary : kPostedStreams;
+    for (int i = 0; i < calls; ++i) method->post();
+  }
+  for (int i = 0; i < std::max(options_.polling_threads, 1); ++i) {
+    pollers_.emplace_back([this] { Poll(); });
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Transport::CannotListen() {
+  const auto taken = std::find(ports_.begin(), ports_.end(), 0);
+  return absl::UnavailableError(absl::StrCat("cannot listen on ",
+                                             taken == ports_.end()
+                                                 ? absl::StrJoin(options_.listen, ", ")
+                                                 : options_.listen[taken - ports_.begin()],
+                                             ": is the address taken, or not of this machine?"));
+}
+
+absl::Status Transport::CheckEveryMethodHasAHandler() const {
+  std::set<std::string> services;
+  std::set<std::string> missing;
+  for (const std::unique_ptr<Method>& method : methods_) services.insert(method->service);
+  for (const std::string& name : services) {
+    const auto* service =
+        google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(name);
+    if (service == nullptr) return absl::InternalError(absl::StrCat("no service ", name));
+    for (int i = 0; i < service->method_count(); ++i) {
+      missing.insert(absl::StrCat(name, "/", service->method(i)->name()));
+    }
+  }
+  for (const std::unique_ptr<Method>& method : methods_) {
+    missing.erase(absl::StrCat(method->service, "/", method->name));
+  }
+  if (missing.empty()) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("no handler for ", absl::StrJoin(missing, ", ")));
+}
+
+std::shared_ptr<Timer> Transport::RunAt(absl::Time when, absl::AnyInvocable<void()> fn) {
+  return timers_.RunAt(queue_.get(), when, std::move(fn));
+}
+
+void Transport::Poll() {
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_->Next(&tag, &ok)) static_cast<Tag*>(tag)->Complete(ok);
+}
+
+void Transport::Shutdown(absl::Time deadline) {
+  if (queue_ == nullptr || shut_down_) return;
+  shut_down_ = true;
+  if (server_ != nullptr) {
+    server_->Shutdown(absl::ToChronoTime(std::max(deadline, absl::UnixEpoch())));
+    admission_.WaitUntilAllGone();
+  }
+  timers_.Close();
+  queue_->Shutdown();
+  if (pollers_.empty()) Poll();  // a queue must be emptied even if it was never used
+  for (std::thread& poller : pollers_) poller.join();
+}
+
+}  // namespace lazynorm
