@@ -84,18 +84,35 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
   }
 
   void OnRead(bool ok) {
-    if (ok) method_->metrics->Received();
-    const bool may_overlap = ok && handler_->MayOverlap(incoming_);
+    if (ok) {
+      method_->metrics->Received();
+      OnMessageRead(handler_->MayOverlap(incoming_));
+    } else {
+      // The end of the messages, or of the caller: then that is on the queue already.
+      GoBehindQueue(&half_close_alarm_, half_close_tag_.tag());
+    }
+    Release();
+  }
+
+  void OnMessageRead(bool may_overlap) {
     bool hand_over = false;
     {
       MutexLock lock(&mutex_);
       reading_ = false;
-      half_closed_ = !ok;
-      waiting_ = ok;
-      hand_over = ok && TakeWaiting(may_overlap);
+      waiting_ = true;
+      hand_over = TakeWaiting(may_overlap);
       if (!hand_over) Advance();
     }
     if (hand_over) HandOver();
+  }
+
+  void OnHalfClose(bool /*ok*/) {
+    {
+      MutexLock lock(&mutex_);
+      reading_ = false;
+      half_closed_ = true;
+      Advance();
+    }
     Release();
   }
 
@@ -180,6 +197,8 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
   Stream stream_{&context_};
   MemberTag<PostedBidi, &PostedBidi::OnRead> read_tag_{this};
   MemberTag<PostedBidi, &PostedBidi::OnWritten> written_tag_{this};
+  MemberTag<PostedBidi, &PostedBidi::OnHalfClose> half_close_tag_{this};
+  grpc::Alarm half_close_alarm_;
   Req incoming_;  // gRPC's while a read is on its way, then the polling thread's
   std::unique_ptr<Handler> handler_;  // set once, by Accept, before the first read
 

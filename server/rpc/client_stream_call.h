@@ -83,23 +83,33 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
   }
 
   void OnRead(bool ok) {
-    bool ended = false;
-    {
-      MutexLock lock(&mutex_);
-      ended = ended_;
-      in_work_ = true;
-    }
-    if (!ended && ok) {
+    if (!ok) {
+      // The end of the messages, or of the caller: then that is on the queue already.
+      GoBehindQueue(&half_close_alarm_, half_close_tag_.tag());
+    } else if (TakeIn()) {
       method_->metrics->Received();
       Hold();
       handler_->OnMessage(std::move(incoming_),
                           [this](absl::Status taken) { OnTaken(std::move(taken)); });
-    } else if (!ended) {
+    }
+    Release();
+  }
+
+  void OnHalfClose(bool /*ok*/) {
+    if (TakeIn()) {
       Hold();
       auto self = std::static_pointer_cast<PostedClientStream>(shared_from_this());
       handler_->OnEnd(Reply<Resp>(std::move(self), 0));
     }
     Release();
+  }
+
+  // True if the handler may have what was read.
+  bool TakeIn() {
+    MutexLock lock(&mutex_);
+    if (ended_) return false;
+    in_work_ = true;
+    return true;
   }
 
   void OnTaken(absl::Status taken) {
@@ -127,6 +137,8 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
   const std::shared_ptr<const Factory> factory_;
   Reader reader_{&context_};
   MemberTag<PostedClientStream, &PostedClientStream::OnRead> read_tag_{this};
+  MemberTag<PostedClientStream, &PostedClientStream::OnHalfClose> half_close_tag_{this};
+  grpc::Alarm half_close_alarm_;
   Req incoming_;  // gRPC's while a read is on its way, then the polling thread's
   std::unique_ptr<Handler> handler_;              // set once, by Accept, before the first read
   bool in_work_ ABSL_GUARDED_BY(mutex_) = false;  // the handler has a message, or the end

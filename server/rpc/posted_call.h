@@ -1,6 +1,7 @@
 #ifndef LAZYNORM_SERVER_RPC_POSTED_CALL_H_
 #define LAZYNORM_SERVER_RPC_POSTED_CALL_H_
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/server_context.h>
 
 #include <atomic>
@@ -53,6 +54,12 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   virtual void Refuse(absl::Status status) = 0;
   // The caller went away before the end, on a polling thread.
   virtual void OnGone() {}
+
+  // Has `tag` come back behind everything that is on the queue already. For an alarm of the call.
+  void GoBehindQueue(grpc::Alarm* alarm, Tag* tag) {
+    Hold();
+    alarm->Set(method_->queue, std::chrono::system_clock::time_point(), tag);
+  }
 
   // Marks the end and counts it; what follows is giving gRPC the last operation. Once a call.
   void EndLocked(absl::StatusCode code) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
