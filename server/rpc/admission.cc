@@ -20,11 +20,17 @@ absl::Status DrainingError() {
 }
 
 absl::Status Admission::Enter(PostedCall* call, const Method& method) {
-  if (method.options.always_open) return absl::OkStatus();
+  const bool stream = method.type != RpcType::kUnary;
   MutexLock lock(&mutex_);
+  if (method.options.always_open) {
+    if (!stream) return absl::OkStatus();
+    if (closed_) return DrainingError();
+    always_open_streams_.insert(call);
+    return absl::OkStatus();
+  }
   if (phase_ == Phase::kStarting) return StartingError();
   if (phase_ == Phase::kDraining) return DrainingError();
-  if (method.type == RpcType::kUnary) return absl::OkStatus();
+  if (!stream) return absl::OkStatus();
   if (static_cast<int>(streams_.size()) >= max_streams_) {
     return MakeError(absl::StatusCode::kResourceExhausted, "TOO_MANY_STREAMS", "",
                      absl::StrCat("expected at most ", max_streams_, " open streams"));
@@ -36,18 +42,35 @@ absl::Status Admission::Enter(PostedCall* call, const Method& method) {
 void Admission::Leave(PostedCall* call) {
   MutexLock lock(&mutex_);
   streams_.erase(call);
+  always_open_streams_.erase(call);
+}
+
+std::vector<std::shared_ptr<PostedCall>> Admission::Alive(const std::set<PostedCall*>& streams) {
+  std::vector<std::shared_ptr<PostedCall>> alive;
+  // A stream that has not left is alive.
+  for (PostedCall* stream : streams) alive.push_back(stream->shared_from_this());
+  return alive;
 }
 
 void Admission::SetPhase(Phase phase) {
-  std::vector<std::shared_ptr<PostedCall>> streams;
+  std::vector<std::shared_ptr<PostedCall>> ending;
   {
     MutexLock lock(&mutex_);
     phase_ = phase;
-    if (phase != Phase::kDraining) return;
-    // A stream that has not left is alive.
-    for (PostedCall* stream : streams_) streams.push_back(stream->shared_from_this());
+    if (phase == Phase::kDraining) ending = Alive(streams_);
   }
-  for (const std::shared_ptr<PostedCall>& stream : streams) stream->Drain();
+  for (const std::shared_ptr<PostedCall>& stream : ending) stream->Drain();
+}
+
+void Admission::Close() {
+  SetPhase(Phase::kDraining);
+  std::vector<std::shared_ptr<PostedCall>> ending;
+  {
+    MutexLock lock(&mutex_);
+    closed_ = true;
+    ending = Alive(always_open_streams_);
+  }
+  for (const std::shared_ptr<PostedCall>& stream : ending) stream->Drain();
 }
 
 void Admission::Posted() {

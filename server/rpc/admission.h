@@ -1,7 +1,9 @@
 #ifndef LAZYNORM_SERVER_RPC_ADMISSION_H_
 #define LAZYNORM_SERVER_RPC_ADMISSION_H_
 
+#include <memory>
 #include <set>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -29,8 +31,10 @@ class Admission {
   absl::Status Enter(PostedCall* call, const Method& method);
   void Leave(PostedCall* call);
 
-  // kDraining also tells every open stream to end.
+  // kDraining also tells open streams to end, those of always_open methods excepted.
   void SetPhase(Phase phase);
+  // Drains, and tells those streams to end too.
+  void Close();
 
   // Counts the calls that gRPC knows of, posted ones included, so that its queue outlives them.
   void Posted();
@@ -38,11 +42,15 @@ class Admission {
   void WaitUntilAllGone();
 
  private:
+  static std::vector<std::shared_ptr<PostedCall>> Alive(const std::set<PostedCall*>& streams);
+
   const int max_streams_;
   Mutex mutex_;
   CondVar changed_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kStarting;
-  std::set<PostedCall*> streams_ ABSL_GUARDED_BY(mutex_);
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  std::set<PostedCall*> streams_ ABSL_GUARDED_BY(mutex_);  // counted, ended by draining
+  std::set<PostedCall*> always_open_streams_ ABSL_GUARDED_BY(mutex_);
   int calls_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

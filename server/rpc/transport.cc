@@ -109,6 +109,7 @@ void Transport::Shutdown(absl::Time deadline) {
   if (queue_ == nullptr || shut_down_) return;
   shut_down_ = true;
   if (server_ != nullptr) {
+    admission_.Close();
     server_->Shutdown(absl::ToChronoTime(std::max(deadline, absl::UnixEpoch())));
     admission_.WaitUntilAllGone();
   }

@@ -146,8 +146,9 @@ class Transport {
   // shuts down: then never. Only between Start and Shutdown's end; outside, `fn` is dropped.
   std::shared_ptr<Timer> RunAt(absl::Time when, absl::AnyInvocable<void()> fn);
 
-  // Takes no more calls, waits for those in work until `deadline`, then cancels them; returns when
-  // every handler has finished its calls, cancelled ones too, and the polling threads have ended.
+  // Drains, ends the always_open streams too, takes no more calls, waits for those in work until
+  // `deadline`, then cancels them; returns when every handler has finished its calls, cancelled
+  // ones too, and the polling threads have ended.
   void Shutdown(absl::Time deadline);
 
  private:

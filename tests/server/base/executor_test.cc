@@ -1,0 +1,66 @@
+#include "server/base/executor.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "absl/time/clock.h"
+
+namespace lazynorm {
+namespace {
+
+TEST(ExecutorTest, StopRunsEverythingThatIsQueued) {
+  std::atomic<int> runs = 0;
+  Executor executor(2);
+  for (int i = 0; i < 1000; ++i) executor.Run([&] { ++runs; });
+  executor.Stop();
+  EXPECT_EQ(runs, 1000);
+}
+
+TEST(ExecutorTest, OneThreadKeepsTheOrder) {
+  std::vector<int> order;
+  {
+    Executor executor(1);
+    for (int i = 0; i < 100; ++i) executor.Run([&order, i] { order.push_back(i); });
+  }
+  ASSERT_EQ(order.size(), 100u);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(order[i], i);
+}
+
+TEST(ExecutorTest, WhatRunningWorkQueuesDuringStopStillRuns) {
+  std::atomic<int> runs = 0;
+  Executor executor(2);
+  std::function<void(int)> chain = [&](int left) {
+    ++runs;
+    absl::SleepFor(absl::Microseconds(100));
+    if (left > 0) executor.Run([&, left] { chain(left - 1); });
+  };
+  executor.Run([&] { chain(99); });
+  executor.Stop();
+  EXPECT_EQ(runs, 100);
+}
+
+TEST(ExecutorTest, ThreadsWorkAtTheSameTime) {
+  std::atomic<int> arrived = 0;
+  Executor executor(2);
+  for (int i = 0; i < 2; ++i) {
+    executor.Run([&] {
+      ++arrived;
+      while (arrived < 2) std::this_thread::yield();
+    });
+  }
+  executor.Stop();
+  EXPECT_EQ(arrived, 2);
+}
+
+TEST(ExecutorTest, AfterStopWorkRunsAtOnceOnTheCallersThread) {
+  Executor executor(1);
+  executor.Stop();
+  std::thread::id ran_on;
+  executor.Run([&] { ran_on = std::this_thread::get_id(); });
+  EXPECT_EQ(ran_on, std::this_thread::get_id());
+}
+
+}  // namespace
+}  // namespace lazynorm

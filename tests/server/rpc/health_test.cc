@@ -1,0 +1,179 @@
+#include "server/rpc/health.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "server/metrics/metrics.h"
+#include "server/rpc/transport.h"
+
+namespace lazynorm {
+namespace {
+
+using Stub = grpc::health::v1::Health::Stub;
+
+class HealthTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    AddHealthService(transport_, health_);
+    ASSERT_TRUE(transport_.Start().ok());
+    channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", transport_.ports()[0]),
+                                   grpc::InsecureChannelCredentials());
+    stub_ = grpc::health::v1::Health::NewStub(channel_);
+  }
+
+  static Health::Request Name(const std::string& name) {
+    Health::Request request;
+    request.set_service(name);
+    return request;
+  }
+
+  grpc::Status Check(const std::string& name, Health::Response* response) {
+    grpc::ClientContext context;
+    return stub_->Check(&context, Name(name), response);
+  }
+
+  Metrics metrics_{"test"};
+  Health health_;
+  Transport transport_{{.listen = {"127.0.0.1:0"}, .max_streams = 0}, metrics_};
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<Stub> stub_;
+};
+
+TEST_F(HealthTest, CheckTellsTheStatusOfKnownNames) {
+  health_.Set("", true);
+  health_.Set("models/a", false);
+  Health::Response response;
+  ASSERT_TRUE(Check("", &response).ok());
+  EXPECT_EQ(response.status(), Health::Response::SERVING);
+  ASSERT_TRUE(Check("models/a", &response).ok());
+  EXPECT_EQ(response.status(), Health::Response::NOT_SERVING);
+}
+
+TEST_F(HealthTest, CheckOfAnUnknownNameIsNotFound) {
+  health_.Set("models/a", true);
+  health_.Remove("models/a");
+  Health::Response response;
+  EXPECT_EQ(Check("models/a", &response).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Check("", &response).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(HealthTest, IsAnsweredInEveryPhase) {
+  health_.Set("", true);
+  Health::Response response;
+  for (Phase phase : {Phase::kStarting, Phase::kServing, Phase::kDraining}) {
+    transport_.SetPhase(phase);
+    EXPECT_TRUE(Check("", &response).ok());
+  }
+}
+
+TEST_F(HealthTest, WatchSendsThePresentStatusAndThenEachChange) {
+  grpc::ClientContext context;
+  const auto reader = stub_->Watch(&context, Name("models/a"));
+  Health::Response response;
+  ASSERT_TRUE(reader->Read(&response));
+  EXPECT_EQ(response.status(), Health::Response::SERVICE_UNKNOWN);
+  health_.Set("models/b", true);
+  health_.Set("models/a", true);
+  ASSERT_TRUE(reader->Read(&response));
+  EXPECT_EQ(response.status(), Health::Response::SERVING);
+  health_.Set("models/a", true);  // no change, no message
+  health_.Set("models/a", false);
+  ASSERT_TRUE(reader->Read(&response));
+  EXPECT_EQ(response.status(), Health::Response::NOT_SERVING);
+  health_.Remove("models/a");
+  ASSERT_TRUE(reader->Read(&response));
+  EXPECT_EQ(response.status(), Health::Response::SERVICE_UNKNOWN);
+  context.TryCancel();
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(HealthTest, WatchersComeAndGoWhileTheStatusChanges) {
+  std::thread changes([&] {
+    for (int i = 0; i < 300; ++i) health_.Set("a", i % 2 == 0);
+  });
+  for (int i = 0; i < 20; ++i) {
+    grpc::ClientContext context;
+    const auto reader = stub_->Watch(&context, Name("a"));
+    Health::Response response;
+    EXPECT_TRUE(reader->Read(&response));
+    context.TryCancel();
+    reader->Finish();
+  }
+  changes.join();
+  Health::Response response;
+  ASSERT_TRUE(Check("a", &response).ok());
+  EXPECT_EQ(response.status(), Health::Response::NOT_SERVING);
+}
+
+TEST_F(HealthTest, ShutdownEndsTheWatchersAtOnce) {
+  grpc::ClientContext context;
+  const auto reader = stub_->Watch(&context, Name(""));
+  Health::Response response;
+  ASSERT_TRUE(reader->Read(&response));
+  const absl::Time start = absl::Now();
+  transport_.Shutdown(start + absl::Seconds(30));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
+  EXPECT_FALSE(reader->Read(&response));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+// Sends one request of grpc.reflection.v1alpha and returns the answer's bytes.
+std::string Reflect(const std::shared_ptr<grpc::Channel>& channel, const std::string& request) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+  grpc::CompletionQueue queue;
+  void* tag = nullptr;
+  bool ok = false;
+  const auto call = stub.PrepareCall(
+      &context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
+  call->StartCall(nullptr);
+  queue.Next(&tag, &ok);
+  const grpc::Slice slice(request);
+  call->Write(grpc::ByteBuffer(&slice, 1), nullptr);
+  queue.Next(&tag, &ok);
+  grpc::ByteBuffer answer;
+  call->Read(&answer, nullptr);
+  queue.Next(&tag, &ok);
+  grpc::Slice bytes;
+  if (ok) answer.DumpToSingleSlice(&bytes).ok();
+  context.TryCancel();
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  queue.Next(&tag, &ok);
+  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+}
+
+// The plug-in is process-wide: from here on every transport of this program has it.
+TEST(ReflectionTest, ListsTheServicesAndDescribesTheirMethods) {
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  Metrics metrics("test");
+  Health health;
+  health.Set("", true);
+  Transport transport({.listen = {"127.0.0.1:0"}}, metrics);
+  AddHealthService(transport, health);
+  ASSERT_TRUE(transport.Start().ok());
+  const auto channel = grpc::CreateChannel(absl::StrCat("127.0.0.1:", transport.ports()[0]),
+                                           grpc::InsecureChannelCredentials());
+  // ServerReflectionRequest: list_services = 7, file_containing_symbol = 4.
+  EXPECT_TRUE(absl::StrContains(Reflect(channel, "\x3a\x01*"), "grpc.health.v1.Health"));
+  const std::string file = Reflect(channel, "\x22\x15grpc.health.v1.Health");
+  EXPECT_TRUE(absl::StrContains(file, "Check"));
+  EXPECT_TRUE(absl::StrContains(file, "Watch"));
+  // The transport's own calls go on beside it.
+  const auto stub = grpc::health::v1::Health::NewStub(channel);
+  grpc::ClientContext context;
+  Health::Response response;
+  EXPECT_TRUE(stub->Check(&context, {}, &response).ok());
+}
+
+}  // namespace
+}  // namespace lazynorm
