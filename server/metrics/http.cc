@@ -2,7 +2,9 @@
 
 #include <CivetServer.h>
 
+#include <atomic>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -10,6 +12,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "server/metrics/metrics.h"
 
 namespace lazynorm {
@@ -82,7 +86,7 @@ absl::StatusOr<std::unique_ptr<MetricsHttp>> MetricsHttp::Start(absl::string_vie
     server->addHandler("", handler.get());
     const int bound = server->getListeningPorts().at(0);
     return std::unique_ptr<MetricsHttp>(
-        new MetricsHttp(std::move(handler), std::move(server), bound));
+        new MetricsHttp(std::move(handler), std::move(server), address.substr(0, colon), bound));
   } catch (const CivetException&) {
     return absl::UnavailableError(
         absl::StrCat("metrics address: cannot listen on ", address, ": is the port taken?"));
@@ -90,9 +94,23 @@ absl::StatusOr<std::unique_ptr<MetricsHttp>> MetricsHttp::Start(absl::string_vie
 }
 
 MetricsHttp::MetricsHttp(std::unique_ptr<CivetHandler> handler, std::unique_ptr<CivetServer> server,
-                         int port)
-    : handler_(std::move(handler)), server_(std::move(server)), port_(port) {}
+                         absl::string_view host, int port)
+    : handler_(std::move(handler)), server_(std::move(server)), host_(host), port_(port) {}
 
-MetricsHttp::~MetricsHttp() = default;
+MetricsHttp::~MetricsHttp() {
+  // Civetweb looks whether it is to stop when a connection comes, else every two seconds: knock.
+  std::atomic<bool> stopped = false;
+  std::thread stopper([&] {
+    server_->close();
+    stopped = true;
+  });
+  while (!stopped) {
+    char error[128];
+    mg_connection* knock = mg_connect_client(host_.c_str(), port_, 0, error, sizeof(error));
+    if (knock != nullptr) mg_close_connection(knock);
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  stopper.join();
+}
 
 }  // namespace lazynorm

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -31,11 +32,13 @@ class MetricsHttp {
   int port() const { return port_; }
 
  private:
-  MetricsHttp(std::unique_ptr<CivetHandler> handler, std::unique_ptr<CivetServer> server, int port);
+  MetricsHttp(std::unique_ptr<CivetHandler> handler, std::unique_ptr<CivetServer> server,
+              absl::string_view host, int port);
 
   // The server goes first: its threads use the handler.
   const std::unique_ptr<CivetHandler> handler_;
   const std::unique_ptr<CivetServer> server_;
+  const std::string host_;
   const int port_;
 };
 
