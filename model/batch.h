@@ -10,10 +10,10 @@ namespace lazynorm {
 
 // Labelled rows. Owns nothing: the numbers must outlive it.
 struct Batch {
-  ConstMatrixView features{nullptr, 0, 0};  // [rows, in_features]
-  ConstMatrixView targets{nullptr, 0, 0};   // [rows, out_features]; empty where labels are used
-  absl::Span<const int32_t> labels;         // one a row, or empty
-  absl::Span<const float> sample_weights;   // one a row, or empty: all 1
+  ConstMatrixView features;                // [rows, in_features]
+  ConstMatrixView targets;                 // [rows, out_features]; empty where labels are used
+  absl::Span<const int32_t> labels;        // one a row, or empty
+  absl::Span<const float> sample_weights;  // one a row, or empty: all 1
 
   int64_t rows() const { return features.rows(); }
   double weight(int64_t row) const { return sample_weights.empty() ? 1.0 : sample_weights[row]; }

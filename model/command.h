@@ -27,8 +27,8 @@ struct TrainCommand {
 
 // Changes how the model learns; what is absent stays.
 struct UpdateCommand {
-  std::optional<LearningSpec> learning;
   std::optional<double> learning_rate;
+  std::optional<double> clip_grad_norm;
 };
 
 // From now on the running statistics are constants, or move again.

@@ -75,8 +75,8 @@ void Evaluator::AddClasses(ConstMatrixView out, const Batch& batch, int64_t row)
   const int label = batch.labels[row];
   if (std::max_element(z, z + out.cols()) - z == label) right_ += batch.weight(row);
   if (outputs_.size() == 2) return Rank(1, z[1] - z[0], label == 1, batch.weight(row));
-  Matrix p = out.row(row);
-  (void)ToProbabilities(loss_, MatrixView(p.data(), 1, p.cols()));
+  Matrix p = ToEigen(out).row(row);
+  (void)ToProbabilities(loss_, ViewOf(p));
   for (size_t k = 0; k < outputs_.size(); ++k) {
     Rank(k, p(0, k), label == static_cast<int>(k), batch.weight(row));
   }

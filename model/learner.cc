@@ -95,7 +95,8 @@ absl::StatusOr<StepResult> Learner::Do(const FreezeStatisticsCommand& command) {
 }
 
 absl::StatusOr<StepResult> Learner::Do(const UpdateCommand& command) {
-  const LearningSpec& learning = command.learning.value_or(spec_.learning);
+  LearningSpec learning = spec_.learning;
+  if (command.clip_grad_norm) learning.clip_grad_norm = *command.clip_grad_norm;
   const double lr = command.learning_rate.value_or(LearningRate(spec_.optimizer));
   RETURN_IF_ERROR(ValidateLearning(learning, "INVALID_UPDATE", "learning"));
   if (!(std::isfinite(lr) && lr >= 0)) {

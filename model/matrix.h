@@ -6,13 +6,42 @@
 
 namespace lazynorm {
 
-// Rows of float32, row-major. A ConstMatrixView or MatrixView does not own its numbers.
+// Rows of float32, row-major.
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using MatrixView = Eigen::Map<Matrix>;
-using ConstMatrixView = Eigen::Map<const Matrix>;
+
+// A look at rows that somebody else owns. Copied and assigned like a pointer, which Eigen::Map,
+// assigning numbers, is not.
+template <class T>
+class BasicMatrixView {
+ public:
+  BasicMatrixView() = default;
+  BasicMatrixView(T* data, int64_t rows, int64_t cols) : data_(data), rows_(rows), cols_(cols) {}
+  template <class U>
+  BasicMatrixView(const BasicMatrixView<U>& other)
+      : BasicMatrixView(other.data(), other.rows(), other.cols()) {}
+
+  T* data() const { return data_; }
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  int64_t size() const { return rows_ * cols_; }
+  T* row(int64_t i) const { return data_ + i * cols_; }
+  T& operator()(int64_t i, int64_t j) const { return data_[i * cols_ + j]; }
+
+ private:
+  T* data_ = nullptr;
+  int64_t rows_ = 0, cols_ = 0;
+};
+using MatrixView = BasicMatrixView<float>;
+using ConstMatrixView = BasicMatrixView<const float>;
 
 inline ConstMatrixView ViewOf(const Matrix& m) {
-  return ConstMatrixView(m.data(), m.rows(), m.cols());
+  return {m.data(), m.rows(), m.cols()};
+}
+inline MatrixView ViewOf(Matrix& m) {
+  return {m.data(), m.rows(), m.cols()};
+}
+inline Eigen::Map<const Matrix> ToEigen(ConstMatrixView m) {
+  return {m.data(), m.rows(), m.cols()};
 }
 
 // A block of numbers that only grows, so that a warm learning step does not allocate.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <new>
 #include <utility>
 #include <variant>
 
@@ -156,13 +155,13 @@ absl::Status Network::SetTensors(const std::vector<StateTensor>& tensors,
 }
 
 ConstMatrixView Network::Forward(const StepContext& step, ConstMatrixView x) {
-  new (&x_) ConstMatrixView(x);
+  x_ = x;
   ConstMatrixView in(x);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const int width = widths_[i + 1];
     MatrixView out(outputs_[i].Reserve(x.rows() * width), x.rows(), width);
     layers_[i]->Forward(step, in, out);
-    new (&in) ConstMatrixView(out.data(), out.rows(), out.cols());
+    in = out;
   }
   return in;
 }
@@ -174,13 +173,13 @@ MatrixView Network::OutputGradient(int64_t rows) {
 const float* Network::Backward(const StepContext& step, MatrixView grad) {
   const int64_t rows = x_.rows();
   float* gradients = gradients_.Reserve(layout_.parameters());
-  ConstMatrixView grad_y(grad.data(), grad.rows(), grad.cols());
+  ConstMatrixView grad_y = grad;
   for (int i = static_cast<int>(layers_.size()) - 1; i >= first_trained_; --i) {
     const ConstMatrixView x(i == 0 ? x_.data() : outputs_[i - 1].data(), rows, widths_[i]);
     const ConstMatrixView y(outputs_[i].data(), rows, widths_[i + 1]);
     MatrixView grad_x(flow_[i % 2].Reserve(rows * widths_[i]), rows, widths_[i]);
     layers_[i]->Backward(step, x, y, grad_y, gradients, i > first_trained_ ? &grad_x : nullptr);
-    new (&grad_y) ConstMatrixView(grad_x.data(), rows, widths_[i]);
+    grad_y = grad_x;
   }
   ClearCancelledBiases(step);
   return gradients;

@@ -75,7 +75,7 @@ class Network {
   int first_trained_ = 0;  // the first layer with parameters: no gradient is needed before it
 
   // Of the latest pass: the output of each layer, and dLoss/d of two neighbours.
-  ConstMatrixView x_{nullptr, 0, 0};
+  ConstMatrixView x_;
   std::vector<Buffer<float>> outputs_;
   Buffer<float> gradients_;
   Buffer<float> flow_[2];

@@ -64,7 +64,7 @@ void Plan::Predict(ConstMatrixView x, MatrixView y) const {
 absl::StatusOr<Matrix> Plan::Predict(ConstMatrixView x) const {
   RETURN_IF_ERROR(Check(x));
   Matrix y(x.rows(), out_features_);
-  Predict(x, MatrixView(y.data(), y.rows(), y.cols()));
+  Predict(x, ViewOf(y));
   return y;
 }
 
@@ -119,12 +119,12 @@ Plan::Stage& PlanBuilder::Add(Plan::Kind kind, int out) {
 void PlanBuilder::Linear(ConstMatrixView weight, const float* bias) {
   if (is_open_) Close();
   const int out = static_cast<int>(weight.rows());
-  new (&open_.weight) ConstMatrixView(weight);
+  open_.weight = weight;
   open_.out_scale = Eigen::ArrayXd::Ones(out);
   open_.bias = Widen(bias, out, 0);
   if (has_affine_) {
     open_.in_scale = scale_;
-    open_.bias += (weight.cast<double>() * shift_.matrix()).array();
+    open_.bias += (ToEigen(weight).cast<double>() * shift_.matrix()).array();
     has_affine_ = false;
   } else {
     open_.in_scale = Eigen::ArrayXd::Ones(width_);
@@ -178,7 +178,7 @@ void PlanBuilder::Close() {
     const Kernels& kernels = ActiveKernels();
     const int out = static_cast<int>(open_.out_scale.size());
     const Matrix folded =
-        ((open_.weight.cast<double>().array().colwise() * open_.out_scale).rowwise() *
+        ((ToEigen(open_.weight).cast<double>().array().colwise() * open_.out_scale).rowwise() *
          open_.in_scale.transpose())
             .cast<float>();
     const int in = width_;

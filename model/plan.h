@@ -83,7 +83,7 @@ class PlanBuilder {
  private:
   // A linear layer that a batch norm behind it may still change, in double.
   struct Open {
-    ConstMatrixView weight{nullptr, 0, 0};
+    ConstMatrixView weight;
     Eigen::ArrayXd in_scale, out_scale, bias;
   };
 

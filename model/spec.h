@@ -103,6 +103,8 @@ using OptimizerSpec = std::variant<AdamSpec, AdamWSpec, SgdSpec, RmsPropSpec, Ad
 
 struct LearningSpec {
   double clip_grad_norm = 0;  // 0: off
+
+  bool operator==(const LearningSpec&) const = default;
 };
 
 struct ModelSpec {

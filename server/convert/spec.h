@@ -1,0 +1,25 @@
+#ifndef LAZYNORM_SERVER_CONVERT_SPEC_H_
+#define LAZYNORM_SERVER_CONVERT_SPEC_H_
+
+#include "absl/status/statusor.h"
+#include "lazynorm/v1/model_service.pb.h"
+#include "lazynorm/v1/spec.pb.h"
+#include "model/command.h"
+#include "model/spec.h"
+
+namespace lazynorm {
+
+// A spec as asked for, mlp expanded. INVALID_SPEC where the message itself is wrong (both mlp and
+// layers, a layer of no kind, an unknown enum value); the rest is Validate's.
+absl::StatusOr<ModelSpec> FromProto(const v1::ModelSpec& proto);
+
+// The same spec with every default written out and layers in the place of mlp.
+v1::ModelSpec ToProto(const ModelSpec& spec);
+
+// What an UpdateModel asks to change. An absent mask means the fields that are set, "*" all of
+// them. INVALID_UPDATE for an unknown path or an empty update.
+absl::StatusOr<UpdateCommand> FromProto(const v1::UpdateModelRequest& proto);
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_CONVERT_SPEC_H_

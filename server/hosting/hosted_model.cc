@@ -1,0 +1,172 @@
+#include "server/hosting/hosted_model.h"
+
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "model/errors.h"
+
+namespace lazynorm {
+namespace {
+
+// Share of the averages that a step takes over: about the latest hundred count.
+constexpr double kLossShare = 0.01;
+
+}  // namespace
+
+absl::Status ModelNotFound(absl::string_view id) {
+  return MakeError(
+      absl::StatusCode::kNotFound, "MODEL_NOT_FOUND", "",
+      absl::StrCat("there is no model \"", id.substr(0, 80), "\"; CreateModel makes one"));
+}
+
+HostedModel::HostedModel(std::string id, std::shared_ptr<ModelMetrics> metrics,
+                         const HostingOptions& options)
+    : id_(std::move(id)),
+      metrics_(std::move(metrics)),
+      options_(options),
+      create_time_(options.clock->Now()) {}
+
+std::shared_ptr<HostedModel> HostedModel::Make(std::string id, std::unique_ptr<Learner> learner,
+                                               std::shared_ptr<ModelMetrics> metrics,
+                                               const HostingOptions& options) {
+  std::shared_ptr<HostedModel> model(new HostedModel(std::move(id), std::move(metrics), options));
+  model->Publish(*learner);
+  model->trainer_ =
+      std::make_shared<Trainer>(std::move(learner), options.max_queued_steps, options.trainers);
+  model->trainer_->Listen(std::shared_ptr<TurnListener>(model, model.get()));
+  return model;
+}
+
+absl::Status HostedModel::Gone() const {
+  return ModelNotFound(id_);
+}
+
+void HostedModel::Submit(Submission submission) {
+  trainer_->Submit(std::move(submission));
+}
+
+void HostedModel::Inspect(absl::AnyInvocable<void(const Learner&)> read,
+                          absl::AnyInvocable<void(absl::Status)> done) {
+  trainer_->Inspect(std::move(read), std::move(done));
+}
+
+void HostedModel::WithPlan(int columns, PlanDone done) {
+  if (std::shared_ptr<const Plan> plan = view()->plan; plan != nullptr) {
+    return done(std::move(plan));
+  }
+  auto resolved = [self = shared_from_this(),
+                   done = std::move(done)](absl::StatusOr<StepResult> result) mutable {
+    // Off the trainer's thread: predicting must not hold training up.
+    self->options_.predictors->Run(
+        [self, done = std::move(done), result = std::move(result)]() mutable {
+          if (!result.ok()) return done(result.status());
+          done(self->view()->plan);
+        });
+  };
+  Submit({.command = ResolveCommand{columns}, .done = std::move(resolved), .chain = nullptr});
+}
+
+int64_t HostedModel::WhenStep(int64_t step, absl::AnyInvocable<void(absl::Status)> done) {
+  absl::Status status;
+  {
+    MutexLock lock(&mutex_);
+    if (deleted()) {
+      status = Gone();
+    } else if (view_.Get()->step < step) {
+      const int64_t ticket = next_ticket_++;
+      waiters_.emplace(ticket, Waiter{step, std::move(done)});
+      return ticket;
+    }
+  }
+  done(status);
+  return 0;
+}
+
+bool HostedModel::StopWaiting(int64_t ticket) {
+  MutexLock lock(&mutex_);
+  return waiters_.erase(ticket) > 0;
+}
+
+void HostedModel::WakeWaiters(int64_t step) {
+  std::vector<absl::AnyInvocable<void(absl::Status)>> reached;
+  {
+    MutexLock lock(&mutex_);
+    for (auto it = waiters_.begin(); it != waiters_.end();) {
+      if (it->second.step > step) {
+        ++it;
+      } else {
+        reached.push_back(std::move(it->second.done));
+        it = waiters_.erase(it);
+      }
+    }
+  }
+  for (auto& done : reached) {
+    options_.predictors->Run([done = std::move(done)]() mutable { done(absl::OkStatus()); });
+  }
+}
+
+void HostedModel::Delete() {
+  std::map<int64_t, Waiter> waiters;
+  {
+    MutexLock lock(&mutex_);
+    deleted_.store(true, std::memory_order_release);
+    waiters.swap(waiters_);
+  }
+  trainer_->Close(Gone());
+  for (auto& [ticket, waiter] : waiters) waiter.done(Gone());
+}
+
+void HostedModel::OnStep(const StepResult& result, const StepDiagnostics& diagnostics,
+                         absl::Duration time) {
+  // Averages begin with the first step in full: sum and weight shrink alike.
+  loss_sum_ += kLossShare * (result.loss - loss_sum_);
+  prequential_sum_ += kLossShare * (result.prequential_loss - prequential_sum_);
+  loss_weight_ += kLossShare * (1 - loss_weight_);
+  shift_ = diagnostics.batch_norm_shift;
+  metrics_->Trained({.step = result.step,
+                     .rows = diagnostics.rows,
+                     .train_loss = loss_sum_ / loss_weight_,
+                     .prequential_loss = prequential_sum_ / loss_weight_,
+                     .latest_prequential_loss = result.prequential_loss,
+                     .gradient_norm = diagnostics.gradient_norm,
+                     .parameter_norm = diagnostics.parameter_norm,
+                     .batch_norm_shift = diagnostics.batch_norm_shift,
+                     .step_time = time});
+}
+
+void HostedModel::OnTurnEnd(const Learner& learner) {
+  Publish(learner);
+}
+
+// What the learner's own state did not change in is taken over from the view before.
+void HostedModel::Publish(const Learner& learner) {
+  const std::shared_ptr<const ModelView> before = view_.Get();
+  const bool first = before == nullptr;
+  auto now = std::make_shared<ModelView>();
+  const bool same_plan = !first && before->step == learner.step() && before->plan != nullptr;
+  now->plan = same_plan ? before->plan : learner.MakePlan();
+  const bool same_spec =
+      !first && before->spec->learning == learner.spec().learning &&
+      LearningRate(before->spec->optimizer) == LearningRate(learner.spec().optimizer);
+  now->spec = same_spec ? before->spec : std::make_shared<const ModelSpec>(learner.spec());
+  now->step = learner.step();
+  now->rows_trained = learner.rows_trained();
+  now->in_features = learner.in_features();
+  now->out_features = learner.out_features();
+  now->parameter_count = learner.parameter_count();
+  now->statistics_frozen = learner.statistics_frozen();
+  now->create_time = create_time_;
+  const double nothing = std::numeric_limits<double>::quiet_NaN();
+  now->train_loss = loss_weight_ > 0 ? loss_sum_ / loss_weight_ : nothing;
+  now->prequential_loss = loss_weight_ > 0 ? prequential_sum_ / loss_weight_ : nothing;
+  now->batch_norm_shift = shift_;
+  const bool changed =
+      first || !same_plan || !same_spec || before->statistics_frozen != now->statistics_frozen;
+  now->update_time = first ? create_time_ : changed ? options_.clock->Now() : before->update_time;
+  view_.Set(now);
+  metrics_->SetStatisticsFrozen(now->statistics_frozen);
+  if (!first) WakeWaiters(now->step);
+}
+
+}  // namespace lazynorm

@@ -1,0 +1,128 @@
+#ifndef LAZYNORM_SERVER_HOSTING_HOSTED_MODEL_H_
+#define LAZYNORM_SERVER_HOSTING_HOSTED_MODEL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "model/learner.h"
+#include "model/plan.h"
+#include "server/base/clock.h"
+#include "server/base/executor.h"
+#include "server/base/mutex.h"
+#include "server/base/published.h"
+#include "server/hosting/trainer.h"
+#include "server/metrics/model_metrics.h"
+
+namespace lazynorm {
+
+// A model as it stands after its latest turn. Immutable.
+struct ModelView {
+  std::shared_ptr<const ModelSpec> spec;
+  std::shared_ptr<const Plan> plan;  // null while lazy
+  int64_t step = 0;
+  int64_t rows_trained = 0;
+  int in_features = 0;  // 0 while lazy
+  int out_features = 0;
+  int64_t parameter_count = 0;  // 0 while lazy
+  bool statistics_frozen = false;
+  absl::Time create_time, update_time;
+  // Exponentially weighted over the latest steps; NaN before the first.
+  double train_loss, prequential_loss;
+  std::vector<double> batch_norm_shift;  // of the latest step, see BatchNorm::shift
+};
+
+// What a model needs of the process that hosts it. All outlive the model.
+struct HostingOptions {
+  int max_queued_steps = 1024;
+  Executor* trainers = nullptr;    // turns run here
+  Executor* predictors = nullptr;  // what waited for a plan runs here
+  const Clock* clock = nullptr;
+};
+
+// A model that is served: its learner behind a trainer, and what its latest turn published. Readers
+// never wait for a learning step. Thread-safe.
+class HostedModel final : public std::enable_shared_from_this<HostedModel>, private TurnListener {
+ public:
+  using PlanDone = absl::AnyInvocable<void(absl::StatusOr<std::shared_ptr<const Plan>>)>;
+
+  static std::shared_ptr<HostedModel> Make(std::string id, std::unique_ptr<Learner> learner,
+                                           std::shared_ptr<ModelMetrics> metrics,
+                                           const HostingOptions& options);
+
+  const std::string& id() const { return id_; }
+  ModelMetrics& metrics() const { return *metrics_; }
+  std::shared_ptr<const ModelView> view() const { return view_.Get(); }
+  bool deleted() const { return deleted_.load(std::memory_order_acquire); }
+
+  // Changes the model, in the order of submission; see Trainer::Submit.
+  void Submit(Submission submission);
+
+  // Runs `read` on the learner between two turns' commands, then `done`.
+  void Inspect(absl::AnyInvocable<void(const Learner&)> read,
+               absl::AnyInvocable<void(absl::Status)> done);
+
+  // The plan, for features of this many columns: at once if the model is resolved, else after
+  // resolving it. `done` runs inline or on a predictor; MODEL_NOT_FOUND if the model goes
+  // meanwhile.
+  void WithPlan(int columns, PlanDone done);
+
+  // A call of `done` once the model has reached `step`, or with MODEL_NOT_FOUND. Returns a ticket
+  // for StopWaiting; 0 if `done` ran inline because there was nothing to wait for.
+  int64_t WhenStep(int64_t step, absl::AnyInvocable<void(absl::Status)> done);
+  // True if the wait was still on: its `done` will not run.
+  bool StopWaiting(int64_t ticket);
+
+  // Ends the model: all that waits is answered MODEL_NOT_FOUND, and so is all that comes.
+  void Delete();
+
+ private:
+  struct Waiter {
+    int64_t step;
+    absl::AnyInvocable<void(absl::Status)> done;
+  };
+
+  HostedModel(std::string id, std::shared_ptr<ModelMetrics> metrics, const HostingOptions& options);
+
+  // TurnListener, on the trainer's thread.
+  void OnStep(const StepResult& result, const StepDiagnostics& diagnostics,
+              absl::Duration time) override;
+  void OnTurnEnd(const Learner& learner) override;
+  void OnQueue(int depth) override { metrics_->SetQueueDepth(depth); }
+
+  void Publish(const Learner& learner);
+  void WakeWaiters(int64_t step);
+  absl::Status Gone() const;
+
+  const std::string id_;
+  const std::shared_ptr<ModelMetrics> metrics_;
+  const HostingOptions options_;
+  std::shared_ptr<Trainer> trainer_;
+  Published<ModelView> view_;
+  std::atomic<bool> deleted_ = false;
+
+  // The trainer's alone.
+  absl::Time create_time_;
+  double loss_sum_ = 0, prequential_sum_ = 0, loss_weight_ = 0;
+  std::vector<double> shift_;
+  std::shared_ptr<const ModelSpec> spec_;
+
+  Mutex mutex_;
+  int64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;
+  std::map<int64_t, Waiter> waiters_ ABSL_GUARDED_BY(mutex_);
+};
+
+// NOT_FOUND, reason MODEL_NOT_FOUND.
+absl::Status ModelNotFound(absl::string_view id);
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_HOSTING_HOSTED_MODEL_H_

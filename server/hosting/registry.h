@@ -1,0 +1,57 @@
+#ifndef LAZYNORM_SERVER_HOSTING_REGISTRY_H_
+#define LAZYNORM_SERVER_HOSTING_REGISTRY_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "model/learner.h"
+#include "server/base/mutex.h"
+#include "server/hosting/hosted_model.h"
+#include "server/metrics/metrics.h"
+
+namespace lazynorm {
+
+struct RegistryOptions {
+  int max_models = 1000;
+  Limits limits;
+  HostingOptions hosting;
+  // Told of every model as it comes and goes, in that order for each id. Must not call back.
+  std::function<void(absl::string_view id)> on_created, on_deleted;
+};
+
+// The models of this process. Thread-safe.
+class Registry {
+ public:
+  // `metrics` must outlive this.
+  Registry(RegistryOptions options, Metrics& metrics);
+
+  // ALREADY_EXISTS (MODEL_EXISTS), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) beyond max_models, or what
+  // Learner::Create refuses. `id` is well-formed.
+  absl::StatusOr<std::shared_ptr<HostedModel>> Create(
+      const std::string& id, ModelSpec spec, const std::vector<StateTensor>& initial_state);
+  // MODEL_NOT_FOUND.
+  absl::StatusOr<std::shared_ptr<HostedModel>> Find(absl::string_view id) const;
+  absl::Status Delete(absl::string_view id);
+
+  // Up to `most` models with an id above `after`, in the order of their ids.
+  std::vector<std::shared_ptr<HostedModel>> List(absl::string_view after, int most) const;
+
+ private:
+  absl::Status CheckNew(const std::string& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const RegistryOptions options_;
+  Metrics& metrics_;
+  mutable Mutex mutex_;
+  absl::flat_hash_map<std::string, std::shared_ptr<HostedModel>> models_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_HOSTING_REGISTRY_H_

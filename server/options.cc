@@ -1,0 +1,54 @@
+#include "server/options.h"
+
+#include <initializer_list>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "model/status_macros.h"
+
+namespace lazynorm {
+namespace {
+
+struct Range {
+  const char* flag;
+  int64_t value, least, most;
+};
+
+absl::Status CheckRange(const Range& r) {
+  if (r.value >= r.least && r.value <= r.most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", r.flag, ": expected ", r.least, " to ", r.most, ", got ", r.value));
+}
+
+}  // namespace
+
+absl::Status Validate(const Options& o) {
+  if (o.listen.empty()) {
+    return absl::InvalidArgumentError("--listen: expected an address such as 127.0.0.1:50051");
+  }
+  for (const std::string& address : o.listen) {
+    if (address.find(':') != std::string::npos) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--listen: expected host:port or unix:path, got \"", address, "\""));
+  }
+  if (o.drain < absl::ZeroDuration() || o.drain > absl::Hours(1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--drain_seconds: expected 0s to 1h, got ", absl::FormatDuration(o.drain)));
+  }
+  constexpr int64_t kMostInt = std::numeric_limits<int>::max();
+  for (const Range& range : {Range{"compute_threads", o.compute_threads, 0, 1024},
+                             Range{"polling_threads", o.polling_threads, 1, 64},
+                             Range{"max_message_bytes", o.max_message_bytes, 1024, kMostInt},
+                             Range{"max_rows_per_request", o.max_rows_per_request, 1, kMostInt},
+                             Range{"max_width", o.max_width, 1, 1 << 20},
+                             Range{"max_parameters", o.max_parameters, 1, kMostInt},
+                             Range{"max_models", o.max_models, 1, 1'000'000},
+                             Range{"max_queued_steps", o.max_queued_steps, 1, 1'000'000},
+                             Range{"max_streams", o.max_streams, 1, 100'000}}) {
+    RETURN_IF_ERROR(CheckRange(range));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace lazynorm

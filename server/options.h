@@ -1,0 +1,37 @@
+#ifndef LAZYNORM_SERVER_OPTIONS_H_
+#define LAZYNORM_SERVER_OPTIONS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace lazynorm {
+
+// Every setting of the server with its default. The flags of main.cc have the same names.
+struct Options {
+  // TCP addresses and unix: sockets; port 0 picks a free one.
+  std::vector<std::string> listen = {"127.0.0.1:50051"};
+  std::string metrics_listen = "127.0.0.1:9464";  // empty: none
+  std::string models_dir;                         // empty: none
+  absl::Duration drain = absl::Seconds(5);        // served on after SIGTERM
+  int compute_threads = 0;  // for training, and as many for large predictions; 0: one a core
+  int polling_threads = 1;
+
+  int64_t max_message_bytes = 64 << 20;
+  int max_rows_per_request = 65536;
+  int max_width = 16384;
+  int64_t max_parameters = 50'000'000;  // of one model
+  int max_models = 1000;
+  int max_queued_steps = 1024;  // of one model
+  int max_streams = 256;
+};
+
+// INVALID_ARGUMENT naming the flag, what it was given and what it expects.
+absl::Status Validate(const Options& options);
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_OPTIONS_H_

@@ -1,0 +1,243 @@
+#include "server/rpc/model_service.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "model/errors.h"
+#include "model/status_macros.h"
+#include "server/convert/api.h"
+#include "server/convert/spec.h"
+#include "server/hosting/hosted_model.h"
+
+namespace lazynorm {
+namespace {
+
+constexpr char kService[] = "lazynorm.v1.ModelService";
+constexpr int kDefaultPage = 100;
+constexpr int kLargestPage = 1000;
+// A page token is this and the last id of the page, in URL-safe base 64.
+constexpr char kTokenPrefix[] = "after:";
+
+using WatchStream = ServerStream<v1::WatchModelRequest, v1::ModelStatus>;
+
+void ToProto(absl::Time time, google::protobuf::Timestamp* proto) {
+  const int64_t nanos = absl::ToUnixNanos(time);
+  proto->set_seconds(nanos / 1'000'000'000);
+  proto->set_nanos(static_cast<int>(nanos % 1'000'000'000));
+}
+
+void Describe(const HostedModel& model, v1::Model* proto) {
+  const std::shared_ptr<const ModelView> view = model.view();
+  proto->set_model_id(model.id());
+  *proto->mutable_spec() = ToProto(*view->spec);
+  proto->set_state(view->plan == nullptr ? v1::STATE_LAZY : v1::STATE_READY);
+  proto->set_step(view->step);
+  proto->set_rows_trained(view->rows_trained);
+  proto->set_in_features(view->in_features);
+  proto->set_out_features(view->out_features);
+  proto->set_parameter_count(view->parameter_count);
+  proto->set_statistics_frozen(view->statistics_frozen);
+  ToProto(view->create_time, proto->mutable_create_time());
+  ToProto(view->update_time, proto->mutable_update_time());
+}
+
+absl::StatusOr<std::string> FromToken(const std::string& token) {
+  std::string text;
+  absl::string_view id;
+  if (absl::WebSafeBase64Unescape(token, &text)) id = text;
+  if (token.empty() || (absl::ConsumePrefix(&id, kTokenPrefix) && CheckModelId(id).ok())) {
+    return std::string(id);
+  }
+  return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_MODEL_ID", "page_token",
+                   "expected the next_page_token of an earlier ListModels");
+}
+
+std::string ToToken(const std::string& id) {
+  return absl::WebSafeBase64Escape(absl::StrCat(kTokenPrefix, id));
+}
+
+absl::StatusOr<absl::Duration> WatchInterval(const v1::WatchModelRequest& request) {
+  if (!request.has_min_interval()) return absl::Seconds(1);
+  const auto& given = request.min_interval();
+  const absl::Duration interval = absl::Seconds(given.seconds()) + absl::Nanoseconds(given.nanos());
+  if (interval >= absl::ZeroDuration()) return std::max(interval, absl::Milliseconds(10));
+  return MakeError(absl::StatusCode::kInvalidArgument, "LIMIT_EXCEEDED", "min_interval",
+                   absl::StrCat("expected at least 0, got ", absl::FormatDuration(interval)));
+}
+
+// Sends a model's status whenever it has changed, looking once an interval.
+class Watch : public std::enable_shared_from_this<Watch> {
+ public:
+  Watch(Transport& transport, std::shared_ptr<HostedModel> model,
+        std::shared_ptr<WatchStream> stream, absl::Duration interval)
+      : transport_(transport),
+        model_(std::move(model)),
+        stream_(std::move(stream)),
+        interval_(interval) {}
+
+  void Tick() {
+    if (stream_->cancelled()) return;
+    if (model_->deleted()) return stream_->Finish(ModelNotFound(model_->id()));
+    const std::shared_ptr<const ModelView> view = model_->view();
+    if (view != sent_ && (sent_ == nullptr || Changed(*sent_, *view))) Send(view);
+    // A transport that shuts down drops the timer, and with it the watch.
+    transport_.RunAt(absl::Now() + interval_, [self = shared_from_this()] { self->Tick(); });
+  }
+
+ private:
+  static bool Changed(const ModelView& a, const ModelView& b) {
+    return a.step != b.step || a.statistics_frozen != b.statistics_frozen;
+  }
+
+  void Send(std::shared_ptr<const ModelView> view) {
+    const absl::Time now = absl::Now();
+    v1::ModelStatus status;
+    status.set_model(model_->id());
+    status.set_step(view->step);
+    status.set_rows_trained(view->rows_trained);
+    status.set_train_loss(view->train_loss);
+    status.set_prequential_loss(view->prequential_loss);
+    if (sent_ != nullptr) {
+      const double seconds = absl::ToDoubleSeconds(now - sent_at_);
+      const double rows = static_cast<double>(view->rows_trained - sent_->rows_trained);
+      status.set_rows_per_second(seconds > 0 ? rows / seconds : 0);
+    }
+    status.mutable_batch_norm_shift()->Assign(view->batch_norm_shift.begin(),
+                                              view->batch_norm_shift.end());
+    status.set_statistics_frozen(view->statistics_frozen);
+    sent_ = std::move(view);
+    sent_at_ = now;
+    stream_->WriteLatest(std::move(status));
+  }
+
+  Transport& transport_;
+  const std::shared_ptr<HostedModel> model_;
+  const std::shared_ptr<WatchStream> stream_;
+  const absl::Duration interval_;
+  std::shared_ptr<const ModelView> sent_;  // one tick at a time
+  absl::Time sent_at_;
+};
+
+}  // namespace
+
+void ModelService::Register() {
+  using Async = v1::ModelService::AsyncService;
+  auto* service = transport_.AddService(std::make_unique<Async>());
+  transport_.AddUnary(
+      service, &Async::RequestCreateModel, kService, "CreateModel",
+      [this](UnaryCall<v1::CreateModelRequest, v1::Model>& call) {
+        executor_.Run([this, &call] { call.Finish(CreateModel(call.request(), call.response())); });
+      });
+  transport_.AddUnary(
+      service, &Async::RequestGetModel, kService, "GetModel",
+      [this](const auto& request, auto* response) { return GetModel(request, response); });
+  transport_.AddUnary(
+      service, &Async::RequestListModels, kService, "ListModels",
+      [this](const auto& request, auto* response) { return ListModels(request, response); });
+  transport_.AddUnary(
+      service, &Async::RequestDeleteModel, kService, "DeleteModel",
+      [this](const auto& request, auto* response) { return DeleteModel(request, response); });
+  transport_.AddUnary(service, &Async::RequestUpdateModel, kService, "UpdateModel",
+                      [this](UnaryCall<v1::UpdateModelRequest, v1::Model>& c) { UpdateModel(c); });
+  transport_.AddUnary(service, &Async::RequestGetModelState, kService, "GetModelState",
+                      [this](UnaryCall<v1::GetModelStateRequest, v1::GetModelStateResponse>& call) {
+                        GetModelState(call);
+                      });
+  transport_.AddUnary(service, &Async::RequestFreezeStatistics, kService, "FreezeStatistics",
+                      [this](UnaryCall<v1::FreezeStatisticsRequest, v1::Model>& call) {
+                        Change(call, FreezeStatisticsCommand{true});
+                      });
+  transport_.AddUnary(service, &Async::RequestUnfreezeStatistics, kService, "UnfreezeStatistics",
+                      [this](UnaryCall<v1::UnfreezeStatisticsRequest, v1::Model>& call) {
+                        Change(call, FreezeStatisticsCommand{false});
+                      });
+  transport_.AddServerStream(
+      service, &Async::RequestWatchModel, kService, "WatchModel",
+      [this](std::shared_ptr<WatchStream> stream) { WatchModel(std::move(stream)); });
+}
+
+absl::Status ModelService::CreateModel(const v1::CreateModelRequest& request, v1::Model* response) {
+  RETURN_IF_ERROR(CheckModelId(request.model_id()));
+  ASSIGN_OR_RETURN(ModelSpec spec, FromProto(request.spec()));
+  ASSIGN_OR_RETURN(const auto model, registry_.Create(request.model_id(), std::move(spec),
+                                                      FromProto(request.initial_state())));
+  Describe(*model, response);
+  return absl::OkStatus();
+}
+
+absl::Status ModelService::GetModel(const v1::GetModelRequest& request, v1::Model* response) {
+  ASSIGN_OR_RETURN(const auto model, registry_.Find(request.model()));
+  Describe(*model, response);
+  return absl::OkStatus();
+}
+
+absl::Status ModelService::ListModels(const v1::ListModelsRequest& request,
+                                      v1::ListModelsResponse* response) {
+  if (request.page_size() < 0) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "LIMIT_EXCEEDED", "page_size",
+                     absl::StrCat("expected at least 0, got ", request.page_size()));
+  }
+  ASSIGN_OR_RETURN(const std::string after, FromToken(request.page_token()));
+  const int page =
+      request.page_size() == 0 ? kDefaultPage : std::min(request.page_size(), kLargestPage);
+  // One more than the page, to know whether there is another.
+  const auto models = registry_.List(after, page + 1);
+  const int count = std::min(page, static_cast<int>(models.size()));
+  for (int i = 0; i < count; ++i) Describe(*models[i], response->add_models());
+  if (static_cast<int>(models.size()) > page) {
+    response->set_next_page_token(ToToken(models[page - 1]->id()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ModelService::DeleteModel(const v1::DeleteModelRequest& request,
+                                       google::protobuf::Empty*) {
+  return registry_.Delete(request.model());
+}
+
+template <class Request>
+void ModelService::Change(UnaryCall<Request, v1::Model>& call, absl::StatusOr<Command> command) {
+  const auto model = registry_.Find(call.request().model());
+  if (!model.ok()) return call.Finish(model.status());
+  if (!command.ok()) return call.Finish(command.status());
+  (*model)->Submit({.command = *command,
+                    .done =
+                        [&call, model = *model](absl::StatusOr<StepResult> result) {
+                          if (result.ok()) Describe(*model, call.response());
+                          call.Finish(result.status());
+                        },
+                    .chain = nullptr});
+}
+
+void ModelService::UpdateModel(UnaryCall<v1::UpdateModelRequest, v1::Model>& call) {
+  const absl::StatusOr<UpdateCommand> update = FromProto(call.request());
+  Change(call, update.ok() ? absl::StatusOr<Command>(*update) : update.status());
+}
+
+void ModelService::GetModelState(
+    UnaryCall<v1::GetModelStateRequest, v1::GetModelStateResponse>& call) {
+  const auto model = registry_.Find(call.request().model());
+  if (!model.ok()) return call.Finish(model.status());
+  (*model)->Inspect(
+      [&call](const Learner& learner) {
+        call.response()->set_step(learner.step());
+        lazynorm::ToProto(learner.Tensors(), call.response()->mutable_tensors());
+      },
+      [&call](absl::Status status) { call.Finish(std::move(status)); });
+}
+
+void ModelService::WatchModel(std::shared_ptr<WatchStream> stream) {
+  auto model = registry_.Find(stream->request().model());
+  if (!model.ok()) return stream->Finish(model.status());
+  const auto interval = WatchInterval(stream->request());
+  if (!interval.ok()) return stream->Finish(interval.status());
+  std::make_shared<Watch>(transport_, *std::move(model), std::move(stream), *interval)->Tick();
+}
+
+}  // namespace lazynorm

@@ -1,0 +1,44 @@
+#ifndef LAZYNORM_SERVER_RPC_MODEL_SERVICE_H_
+#define LAZYNORM_SERVER_RPC_MODEL_SERVICE_H_
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "lazynorm/v1/model_service.grpc.pb.h"
+#include "server/base/executor.h"
+#include "server/hosting/registry.h"
+#include "server/rpc/transport.h"
+
+namespace lazynorm {
+
+// lazynorm.v1.ModelService. Thread-safe.
+class ModelService {
+ public:
+  // All must outlive this, and this the transport's calls. Models are made on the executor.
+  ModelService(Registry& registry, Transport& transport, Executor& executor)
+      : registry_(registry), transport_(transport), executor_(executor) {}
+
+  // Adds all methods to the transport.
+  void Register();
+
+  absl::Status CreateModel(const v1::CreateModelRequest& request, v1::Model* response);
+  absl::Status GetModel(const v1::GetModelRequest& request, v1::Model* response);
+  absl::Status ListModels(const v1::ListModelsRequest& request, v1::ListModelsResponse* response);
+  absl::Status DeleteModel(const v1::DeleteModelRequest& request, google::protobuf::Empty*);
+  void UpdateModel(UnaryCall<v1::UpdateModelRequest, v1::Model>& call);
+  void GetModelState(UnaryCall<v1::GetModelStateRequest, v1::GetModelStateResponse>& call);
+  void WatchModel(std::shared_ptr<ServerStream<v1::WatchModelRequest, v1::ModelStatus>> stream);
+
+ private:
+  // Finishes the call with the model as it is when the command has taken effect.
+  template <class Request>
+  void Change(UnaryCall<Request, v1::Model>& call, absl::StatusOr<Command> command);
+
+  Registry& registry_;
+  Transport& transport_;
+  Executor& executor_;
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_RPC_MODEL_SERVICE_H_

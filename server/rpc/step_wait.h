@@ -1,0 +1,44 @@
+#ifndef LAZYNORM_SERVER_RPC_STEP_WAIT_H_
+#define LAZYNORM_SERVER_RPC_STEP_WAIT_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/base/mutex.h"
+#include "server/hosting/hosted_model.h"
+#include "server/rpc/transport.h"
+
+namespace lazynorm {
+
+// A request that waits for a model to reach a step. Ends once: the step is reached (OK), the model
+// is deleted (NOT_FOUND), the deadline is about to pass (DEADLINE_EXCEEDED, STEP_NOT_REACHED: a
+// little early, so that the caller hears the reason), or it is cancelled (CANCELLED). Thread-safe.
+class StepWait : public std::enable_shared_from_this<StepWait> {
+ public:
+  using Done = absl::AnyInvocable<void(absl::Status)>;
+
+  // `done` may run before this returns.
+  static std::shared_ptr<StepWait> Start(Transport& transport, std::shared_ptr<HostedModel> model,
+                                         int64_t step, absl::Time deadline, Done done);
+  void Cancel();
+
+ private:
+  StepWait(std::shared_ptr<HostedModel> model, Done done)
+      : model_(std::move(model)), done_(std::move(done)) {}
+
+  void End(absl::Status status);
+
+  const std::shared_ptr<HostedModel> model_;
+  Mutex mutex_;
+  Done done_ ABSL_GUARDED_BY(mutex_);  // null once it has ended
+  int64_t ticket_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::shared_ptr<Timer> timer_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_RPC_STEP_WAIT_H_

@@ -1,0 +1,68 @@
+#ifndef LAZYNORM_SERVER_SERVER_H_
+#define LAZYNORM_SERVER_SERVER_H_
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/base/clock.h"
+#include "server/base/executor.h"
+#include "server/hosting/registry.h"
+#include "server/metrics/http.h"
+#include "server/metrics/metrics.h"
+#include "server/options.h"
+#include "server/rpc/health.h"
+#include "server/rpc/model_service.h"
+#include "server/rpc/prediction_service.h"
+#include "server/rpc/training_service.h"
+#include "server/rpc/transport.h"
+
+namespace lazynorm {
+
+// The version of this build, "0.1.0".
+const char* Version();
+
+// A whole lazynorm server in this process: builds the rooms, opens the door, drains.
+// Life: Start, BeginDrain, Stop (or destruction, which stops at once). Thread-safe.
+class Server {
+ public:
+  // Serves when this returns. INVALID_ARGUMENT for bad options or a bad spec in models_dir,
+  // UNAVAILABLE if an address cannot be listened on.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options);
+  ~Server();
+
+  // The port bound for each of options.listen, and for metrics (0: none).
+  std::vector<int> ports() const { return transport_.ports(); }
+  int metrics_port() const { return http_ == nullptr ? 0 : http_->port(); }
+
+  // Tells probes and balancers to go elsewhere; everything is still served.
+  void BeginDrain();
+
+  // Refuses new calls, ends streams after their messages in work, finishes what is queued. Calls
+  // that are not done after `grace` are cancelled.
+  void Stop(absl::Duration grace);
+
+ private:
+  explicit Server(const Options& options);
+  absl::Status Open();
+  void SetServing(bool serving);
+
+  const Options options_;
+  RealClock clock_;
+  Metrics metrics_;
+  Health health_;
+  Executor trainers_, predictors_;
+  Registry registry_;
+  Transport transport_;
+  ModelService models_;
+  TrainingService training_;
+  PredictionService prediction_;
+  std::atomic<bool> ready_ = false;
+  std::unique_ptr<MetricsHttp> http_;
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_SERVER_H_
