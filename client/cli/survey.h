@@ -1,0 +1,30 @@
+#ifndef LAZYNORM_CLIENT_CLI_SURVEY_H_
+#define LAZYNORM_CLIENT_CLI_SURVEY_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/cli/features.h"
+
+namespace lazynorm {
+
+// What one pass over a table tells of it. Plain values.
+struct Survey {
+  Categories categories;                   // of the one-hot columns, as they first appear
+  std::vector<std::string> feature_names;  // as FeatureEncoder makes them
+  std::vector<std::string> targets;        // different values of the first target column, likewise
+  // Whether those are all whole numbers from 0 up, and the largest.
+  bool targets_are_class_numbers = false;
+  int largest_class = 0;
+};
+
+// Reads all of `path`, which must be a file. Where only the header is needed, because no column is
+// one-hot and `with_targets` is false, the standard input will do: it is read later, so only a
+// file's header is read and feature_names stay empty for "-". InputError: the file or its columns.
+absl::StatusOr<Survey> SurveyTable(const std::string& path, const ColumnOptions& options,
+                                   bool with_targets);
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_CLIENT_CLI_SURVEY_H_
