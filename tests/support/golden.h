@@ -14,7 +14,10 @@
 #include <string>
 #include <vector>
 
+#include "model/batch.h"
+#include "model/command.h"
 #include "model/network.h"
+#include "model/spec.h"
 
 namespace lazynorm {
 
@@ -127,6 +130,114 @@ inline std::vector<StateTensor> GoldenState(const Json& json) {
     state.push_back(t);
   }
   return state;
+}
+
+// The spec of a case, as torch's classes and arguments say it.
+inline LayerSpec ToLayer(const Json& j) {
+  static const std::map<std::string, ActivationKind> kinds = {
+      {"Identity", ActivationKind::kIdentity},   {"ReLU", ActivationKind::kRelu},
+      {"LeakyReLU", ActivationKind::kLeakyRelu}, {"ELU", ActivationKind::kElu},
+      {"SELU", ActivationKind::kSelu},           {"GELU", ActivationKind::kGelu},
+      {"SiLU", ActivationKind::kSilu},           {"Tanh", ActivationKind::kTanh},
+      {"Sigmoid", ActivationKind::kSigmoid},     {"Softplus", ActivationKind::kSoftplus}};
+  const std::string type = j["type"];
+  if (type.find("Linear") != std::string::npos) {
+    return LinearSpec{.out_features = j["out_features"], .bias = j.value("bias", true)};
+  }
+  if (type.find("BatchNorm1d") == std::string::npos) {
+    return ActivationSpec{.kind = kinds.at(type),
+                          .negative_slope = j.value("negative_slope", 0.01)};
+  }
+  BatchNormSpec spec{.eps = j.value("eps", 1e-5),
+                     .affine = j.value("affine", true),
+                     .track_running_stats = j.value("track_running_stats", true)};
+  if (j.contains("momentum")) {
+    spec.cumulative = j["momentum"].is_null();
+    if (!spec.cumulative) spec.momentum = j["momentum"];
+  }
+  return spec;
+}
+
+inline LossSpec ToLoss(const Json& j) {
+  static const std::map<std::string, LossKind> kinds = {
+      {"MSELoss", LossKind::kMse},
+      {"L1Loss", LossKind::kL1},
+      {"SmoothL1Loss", LossKind::kSmoothL1},
+      {"HuberLoss", LossKind::kHuber},
+      {"BCEWithLogitsLoss", LossKind::kBceWithLogits},
+      {"CrossEntropyLoss", LossKind::kCrossEntropy}};
+  return {.kind = kinds.at(j["type"]),
+          .beta = j.value("beta", 1.0),
+          .delta = j.value("delta", 1.0),
+          .pos_weight = j.value("pos_weight", 1.0)};
+}
+
+template <class Spec>
+Spec ToAdam(const Json& j) {
+  Spec s;
+  s.lr = j.value("lr", s.lr);
+  if (j.contains("betas")) {
+    s.beta1 = j["betas"][0];
+    s.beta2 = j["betas"][1];
+  }
+  s.eps = j.value("eps", s.eps);
+  s.weight_decay = j.value("weight_decay", s.weight_decay);
+  s.amsgrad = j.value("amsgrad", false);
+  return s;
+}
+
+inline OptimizerSpec ToOptimizer(const Json& j) {
+  const std::string type = j["type"];
+  if (type == "Adam") return ToAdam<AdamSpec>(j);
+  if (type == "AdamW") return ToAdam<AdamWSpec>(j);
+  if (type == "SGD") {
+    return SgdSpec{.lr = j["lr"],
+                   .momentum = j.value("momentum", 0.0),
+                   .dampening = j.value("dampening", 0.0),
+                   .weight_decay = j.value("weight_decay", 0.0),
+                   .nesterov = j.value("nesterov", false)};
+  }
+  if (type == "RMSprop") {
+    return RmsPropSpec{.lr = j.value("lr", 1e-2),
+                       .alpha = j.value("alpha", 0.99),
+                       .eps = j.value("eps", 1e-8),
+                       .weight_decay = j.value("weight_decay", 0.0),
+                       .momentum = j.value("momentum", 0.0),
+                       .centered = j.value("centered", false)};
+  }
+  EXPECT_EQ(type, "Adagrad");
+  return AdagradSpec{.lr = j.value("lr", 1e-2),
+                     .lr_decay = j.value("lr_decay", 0.0),
+                     .weight_decay = j.value("weight_decay", 0.0),
+                     .initial_accumulator_value = j.value("initial_accumulator_value", 0.0),
+                     .eps = j.value("eps", 1e-10)};
+}
+
+inline ModelSpec ToSpec(const Json& j) {
+  ModelSpec spec;
+  for (const Json& layer : j["layers"]) spec.layers.push_back(ToLayer(layer));
+  spec.loss = ToLoss(j["loss"]);
+  spec.optimizer = ToOptimizer(j["optimizer"]);
+  spec.learning.clip_grad_norm = j.value("clip_grad_norm", 0.0);
+  return spec;
+}
+
+// A golden step or evaluation, with the memory that its batch looks at.
+struct GoldenBatch {
+  GoldenRows x, y;
+  std::vector<float> weights;
+
+  explicit GoldenBatch(const Json& j) : x(j["x"]), y(j["y"]), weights(GoldenWeights(j)) {}
+  Batch batch() const {
+    return {.features = ConstMatrixView(x.values.data(), x.rows, x.columns),
+            .targets = ConstMatrixView(y.values.data(), y.values.empty() ? 0 : y.rows, y.columns),
+            .labels = y.labels,
+            .sample_weights = weights};
+  }
+};
+
+inline TrainCommand GoldenStep(const Json& step, const GoldenBatch& rows) {
+  return {.batch = rows.batch(), .freeze_statistics = step.value("statistics", "") == "frozen"};
 }
 
 }  // namespace lazynorm
