@@ -1,0 +1,52 @@
+# Sourced by demo.sh and test.sh: what they need from Debian, and how it gets there.
+
+build_packages="g++ cmake ninja-build pkg-config ccache mold libgrpc++-dev libprotobuf-dev
+  protobuf-compiler protobuf-compiler-grpc libabsl-dev libeigen3-dev prometheus-cpp-dev
+  libcivetweb-dev libspdlog-dev libcli11-dev"
+test_packages="libgtest-dev libgmock-dev nlohmann-json3-dev python3 prometheus"
+clang_packages="clang-14 libclang-rt-14-dev llvm-14"
+
+fail() {
+  echo "${0##*/}: $*" >&2
+  exit 1
+}
+
+# Installs those of the packages that are not there. Needs no network if none is missing.
+install_missing() {
+  local missing="" package
+  command -v dpkg-query >/dev/null || fail "expected Debian 12: dpkg-query is not here. The packages needed: $*"
+  for package in "$@"; do
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
+  done
+  [ -n "$missing" ] || return 0
+  local as_root=""
+  if [ "$(id -u)" != 0 ]; then
+    sudo -n true 2>/dev/null || fail "these packages are missing and sudo asks for a password; run: sudo apt-get install -y$missing"
+    as_root="sudo -n"
+  fi
+  echo "Installing:$missing"
+  local log
+  log=$(mktemp)
+  if ! { $as_root env DEBIAN_FRONTEND=noninteractive apt-get update &&
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } \
+    </dev/null >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    fail "apt-get could not install:$missing (its whole output is in $log)"
+  fi
+  rm -f "$log"
+}
+
+# node and npm come from Debian unless some are there already.
+install_node() {
+  command -v node >/dev/null && command -v npm >/dev/null || install_missing nodejs npm
+}
+
+# Configures and builds a preset: build PRESET [cmake arguments] [-- targets].
+build() {
+  local preset=$1 arguments=()
+  shift
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do arguments+=("$1") && shift; done
+  [ $# -gt 0 ] && shift
+  cmake --preset "$preset" "${arguments[@]}" >/dev/null || fail "cmake could not configure the preset $preset"
+  cmake --build --preset "$preset" ${1:+--target "$@"} || fail "the build of the preset $preset failed"
+}

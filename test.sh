@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs the tests.
+#   ./test.sh                 all of it: asan, tsan, release (Debian 12, 2 cores: about 20 minutes the first time)
+#   ./test.sh release         the release build in build/, every test
+#   ./test.sh asan            Clang with AddressSanitizer, UBSan and its thread-safety analysis
+#   ./test.sh tsan            ThreadSanitizer, the tests with threads
+#   ./test.sh clang           a release build with Clang, every test
+#   ./test.sh tidy            clang-tidy over our own sources, clang-format's opinion of them
+set -euo pipefail
+cd "$(dirname "$0")"
+. deploy/packages.sh
+
+export CTEST_OUTPUT_ON_FAILURE=1 CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-2}
+
+heading() { printf '\n== %s\n' "$*"; }
+
+run_release() {
+  heading "release"
+  build release -DLAZYNORM_TESTS=ON
+  ctest --test-dir build
+}
+
+run_clang() {
+  heading "clang"
+  install_missing $clang_packages
+  build clang
+  ctest --test-dir build/clang
+}
+
+run_asan() {
+  heading "asan: Clang, AddressSanitizer, UBSan"
+  install_missing $clang_packages
+  build asan
+  ASAN_SYMBOLIZER_PATH=/usr/bin/llvm-symbolizer-14 ctest --test-dir build/asan
+}
+
+run_tsan() {
+  heading "tsan: ThreadSanitizer"
+  build tsan
+  TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" ctest --test-dir build/tsan
+}
+
+run_tidy() {
+  heading "tidy"
+  install_missing clang-tidy-14 clang-format-14 $clang_packages
+  local sources
+  sources=$(git ls-files 'model/*.cc' 'server/*.cc' 'client/*.cc')
+  git ls-files '*.cc' '*.h' | xargs clang-format-14 --dry-run --Werror || fail "clang-format would change the above"
+  build release -DLAZYNORM_TESTS=ON
+  echo "$sources" | xargs -P 2 -n 4 clang-tidy-14 -p build --quiet || fail "clang-tidy found the above"
+}
+
+install_missing $build_packages $test_packages
+install_node
+[ $# -gt 0 ] || set -- asan tsan release
+for part in "$@"; do
+  case "$part" in
+  release | clang | asan | tsan | tidy) "run_$part" ;;
+  *) fail "unknown part \"$part\"; one of release, clang, asan, tsan, tidy" ;;
+  esac
+done
