@@ -88,8 +88,10 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
       method_->metrics->Received();
       OnMessageRead(handler_->MayOverlap(incoming_));
     } else {
-      // The end of the messages, or of the caller: then that is on the queue already.
-      GoBehindQueue(&half_close_alarm_, half_close_tag_.tag());
+      MutexLock lock(&mutex_);
+      reading_ = false;
+      half_closed_ = true;
+      Advance();
     }
     Release();
   }
@@ -104,16 +106,6 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
       if (!hand_over) Advance();
     }
     if (hand_over) HandOver();
-  }
-
-  void OnHalfClose(bool /*ok*/) {
-    {
-      MutexLock lock(&mutex_);
-      reading_ = false;
-      half_closed_ = true;
-      Advance();
-    }
-    Release();
   }
 
   void OnWritten(bool /*ok*/) {
@@ -161,7 +153,7 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
     if (ended_) return;
     if (!writing_) {
       if (answers_.empty()) {
-        if (half_closed_) return End(absl::OkStatus());
+        if (half_closed_) return EndAfterTheLastMessage();
         if (draining_ && !handing_over_) return End(DrainingError());
       } else if (answers_.front().has_value()) {
         WriteFront();
@@ -187,6 +179,12 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
     stream_.Write(*answer, written_tag_.tag());  // serialized here
   }
 
+  void EndAfterTheLastMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    EndUnsureLocked();
+    Hold();
+    stream_.Finish(grpc::Status::OK, end_tag());
+  }
+
   void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     EndLocked(status.code());
     Hold();
@@ -197,8 +195,6 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
   Stream stream_{&context_};
   MemberTag<PostedBidi, &PostedBidi::OnRead> read_tag_{this};
   MemberTag<PostedBidi, &PostedBidi::OnWritten> written_tag_{this};
-  MemberTag<PostedBidi, &PostedBidi::OnHalfClose> half_close_tag_{this};
-  grpc::Alarm half_close_alarm_;
   Req incoming_;  // gRPC's while a read is on its way, then the polling thread's
   std::unique_ptr<Handler> handler_;  // set once, by Accept, before the first read
 

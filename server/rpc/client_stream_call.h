@@ -84,8 +84,7 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
 
   void OnRead(bool ok) {
     if (!ok) {
-      // The end of the messages, or of the caller: then that is on the queue already.
-      GoBehindQueue(&half_close_alarm_, half_close_tag_.tag());
+      Probe();
     } else if (TakeIn()) {
       method_->metrics->Received();
       Hold();
@@ -95,8 +94,17 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
     Release();
   }
 
-  void OnHalfClose(bool /*ok*/) {
-    if (TakeIn()) {
+  // There are no more messages, or the caller went away: the two look alike. Something harmless is
+  // sent to find out: it fails if nobody is there.
+  void Probe() {
+    MutexLock lock(&mutex_);
+    if (ended_) return;
+    Hold();
+    reader_.SendInitialMetadata(probe_tag_.tag());
+  }
+
+  void OnProbed(bool ok) {
+    if (ok && TakeIn()) {
       Hold();
       auto self = std::static_pointer_cast<PostedClientStream>(shared_from_this());
       handler_->OnEnd(Reply<Resp>(std::move(self), 0));
@@ -137,8 +145,7 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
   const std::shared_ptr<const Factory> factory_;
   Reader reader_{&context_};
   MemberTag<PostedClientStream, &PostedClientStream::OnRead> read_tag_{this};
-  MemberTag<PostedClientStream, &PostedClientStream::OnHalfClose> half_close_tag_{this};
-  grpc::Alarm half_close_alarm_;
+  MemberTag<PostedClientStream, &PostedClientStream::OnProbed> probe_tag_{this};
   Req incoming_;  // gRPC's while a read is on its way, then the polling thread's
   std::unique_ptr<Handler> handler_;              // set once, by Accept, before the first read
   bool in_work_ ABSL_GUARDED_BY(mutex_) = false;  // the handler has a message, or the end

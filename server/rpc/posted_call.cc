@@ -63,7 +63,8 @@ void PostedCall::CallIsOver() {
       cancelled_ = true;
       EndLocked(CancelCode());
     }
-    on_cancel = std::exchange(on_cancel_, nullptr);  // it may hold this call alive
+    // It may hold this call alive. OnEnd wants it if it is unsure.
+    if (!unsure_) on_cancel = std::exchange(on_cancel_, nullptr);
   }
   if (gone) {
     if (on_cancel) on_cancel();
@@ -74,9 +75,37 @@ void PostedCall::CallIsOver() {
 
 void PostedCall::EndLocked(absl::StatusCode code) {
   ended_ = true;
+  Count(code);
+  if (method_->type != RpcType::kUnary) method_->admission->Leave(this);
+}
+
+void PostedCall::EndUnsureLocked() {
+  ended_ = true;
+  unsure_ = true;
+  method_->admission->Leave(this);
+}
+
+void PostedCall::OnEnd(bool ok) {
+  absl::AnyInvocable<void()> on_cancel;
+  bool gone = false;
+  {
+    MutexLock lock(&mutex_);
+    if (std::exchange(unsure_, false)) {
+      gone = cancelled_ = !ok;
+      Count(ok ? absl::StatusCode::kOk : CancelCode());
+      on_cancel = std::exchange(on_cancel_, nullptr);
+    }
+  }
+  if (gone) {
+    if (on_cancel) on_cancel();
+    OnGone();
+  }
+  Release();
+}
+
+void PostedCall::Count(absl::StatusCode code) {
   const auto elapsed = std::chrono::steady_clock::now() - arrival_;
   method_->metrics->Finished(code, absl::FromChrono(elapsed));
-  if (method_->type != RpcType::kUnary) method_->admission->Leave(this);
 }
 
 absl::StatusCode PostedCall::CancelCode() const {
@@ -101,12 +130,22 @@ bool PostedCall::Cancelled() const {
 void PostedCall::SetOnCancel(absl::AnyInvocable<void()> fn) {
   {
     MutexLock lock(&mutex_);
-    if (!cancelled_) {
+    if (!cancelled_ && !abandoned_) {
       if (!ended_) on_cancel_ = std::move(fn);
       return;
     }
   }
   fn();
+}
+
+void PostedCall::Abandon() {
+  absl::AnyInvocable<void()> on_cancel;
+  {
+    MutexLock lock(&mutex_);
+    abandoned_ = true;
+    on_cancel = std::exchange(on_cancel_, nullptr);
+  }
+  if (on_cancel) on_cancel();
 }
 
 std::string PostedCall::MetadataValue(absl::string_view key) const {

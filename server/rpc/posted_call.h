@@ -1,7 +1,6 @@
 #ifndef LAZYNORM_SERVER_RPC_POSTED_CALL_H_
 #define LAZYNORM_SERVER_RPC_POSTED_CALL_H_
 
-#include <grpcpp/alarm.h>
 #include <grpcpp/server_context.h>
 
 #include <atomic>
@@ -55,18 +54,17 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   // The caller went away before the end, on a polling thread.
   virtual void OnGone() {}
 
-  // Has `tag` come back behind everything that is on the queue already. For an alarm of the call.
-  void GoBehindQueue(grpc::Alarm* alarm, Tag* tag) {
-    Hold();
-    alarm->Set(method_->queue, std::chrono::system_clock::time_point(), tag);
-  }
-
   // Marks the end and counts it; what follows is giving gRPC the last operation. Once a call.
   void EndLocked(absl::StatusCode code) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The same for an end with OK because there are no more messages. That is also what a caller who
+  // went away looks like: only the fate of the last operation tells, and then it is counted.
+  void EndUnsureLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   absl::Time Deadline() const;
   bool Cancelled() const;
   void SetOnCancel(absl::AnyInvocable<void()> fn);
+  // Runs what OnCancel asked for, now or as soon as it asks: the call ends without its handler.
+  void Abandon();
   std::string MetadataValue(absl::string_view key) const;
 
   const Method* const method_;
@@ -79,7 +77,8 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   void OnRequest(bool ok);
   void OnDone(bool ok);
   void CallIsOver();
-  void OnEnd(bool /*ok*/) { Release(); }
+  void OnEnd(bool ok);
+  void Count(absl::StatusCode code);
   absl::StatusCode CancelCode() const;
 
   MemberTag<PostedCall, &PostedCall::OnRequest> request_tag_{this};
@@ -91,6 +90,8 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   // Several polling threads may take the two events of a short call in either order.
   bool begun_ ABSL_GUARDED_BY(mutex_) = false;
   bool over_ ABSL_GUARDED_BY(mutex_) = false;
+  bool unsure_ ABSL_GUARDED_BY(mutex_) = false;
+  bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;
   absl::AnyInvocable<void()> on_cancel_ ABSL_GUARDED_BY(mutex_);
 };
 

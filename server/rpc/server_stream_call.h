@@ -63,7 +63,9 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
 
   // The stream's own end, unless it comes to one by itself.
   void Drain() override {
-    if (!this->method_->options.ends_by_itself) Finish(DrainingError());
+    if (this->method_->options.ends_by_itself) return;
+    Finish(DrainingError());
+    this->Abandon();
   }
 
  private:

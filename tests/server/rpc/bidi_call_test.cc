@@ -260,6 +260,20 @@ TEST_F(BidiCallTest, StreamsBeyondTheLimitAreRefused) {
   EXPECT_TRUE(third->Finish().ok());
 }
 
+TEST_F(BidiCallTest, AMessageBeyondTheLimitEndsTheStreamWithGrpcsOwnError) {
+  Start({.max_message_bytes = 1000});
+  v1::PredictRequest large;
+  large.set_model(std::string(2000, 'a'));
+  ASSERT_TRUE(stream_->Write(Message(0)));
+  ASSERT_TRUE(Eventually([&] { return desk_.Seen() == 1; }));
+  desk_.Answer(0);
+  EXPECT_EQ(Read(), 0);
+  stream_->Write(large);
+  EXPECT_EQ(Read(), -1);
+  EXPECT_EQ(stream_->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(desk_.Seen(), 1);
+}
+
 TEST_F(BidiCallTest, MessagesAreCounted) {
   Start();
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(stream_->Write(Message(i)));

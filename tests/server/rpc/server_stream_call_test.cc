@@ -108,6 +108,10 @@ TEST_F(ServerStreamCallTest, DrainingEndsTheStreamAfterWhatIsWritten) {
   for (int i = 0; i < 10; ++i) EXPECT_EQ(Read(), i);
   EXPECT_EQ(Read(), -1);
   EXPECT_EQ(ReasonOf(reader_->Finish()), "DRAINING");
+  EXPECT_EQ(cancels_, 1);  // the handler may forget the stream
+  bool late = false;
+  Watch()->OnCancel([&] { late = true; });
+  EXPECT_TRUE(late);
 }
 
 TEST_F(ServerStreamCallTest, DrainingLetsAStreamThatEndsByItself) {

@@ -1,5 +1,6 @@
 #include "server/rpc/transport.h"
 
+#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -227,6 +228,25 @@ TEST(TransportTest, AMessageBeyondTheLimitIsRefusedByGrpc) {
   EXPECT_EQ(server.stub->Predict(&context, request, &response).error_code(),
             grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_TRUE(Predict(server, 1, &response).ok());
+}
+
+TEST(TransportTest, AnUnknownMethodIsUnimplementedAndLeavesNoLabel) {
+  TestServer server;
+  server.Start();
+  grpc::GenericStub stub(server.channel);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const auto call = stub.PrepareUnaryCall(&context, "/lazynorm.v1.PredictionService/NoSuchMethod",
+                                          grpc::ByteBuffer(), &queue);
+  call->StartCall();
+  grpc::ByteBuffer answer;
+  grpc::Status status;
+  call->Finish(&answer, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(server.metrics.Expose().find("NoSuchMethod"), std::string::npos);
 }
 
 TEST(TransportTest, CallsAreCounted) {
