@@ -42,7 +42,7 @@ void Activate(const ActivationSpec& spec, const float* x, int64_t n, float* y) {
     case ActivationKind::kIdentity:
       return Each(x, n, y, [](float v) { return v; });
     case ActivationKind::kRelu:
-      return Each(x, n, y, [](float v) { return v > 0 ? v : 0.0f; });
+      return Each(x, n, y, [](float v) { return v < 0 ? 0.0f : v; });  // NaN stays
     case ActivationKind::kLeakyRelu: {
       const float slope = static_cast<float>(spec.negative_slope);
       return Each(x, n, y, [slope](float v) { return v > 0 ? v : slope * v; });

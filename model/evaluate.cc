@@ -91,6 +91,7 @@ void Evaluator::AddBinary(ConstMatrixView out, const Batch& batch, int64_t row) 
 }
 
 void Evaluator::Rank(int64_t output, float score, bool positive, double weight) {
+  if (std::isnan(score)) ranked_ = kMostRanked;  // has no rank, and would break the sort
   if (++ranked_ > kMostRanked) return;
   const float w = static_cast<float>(weight);
   outputs_[output].ranked.emplace_back(score, positive ? w : -w);

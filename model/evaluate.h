@@ -23,7 +23,8 @@ struct Scores {
   // Classification. BCE counts every output, positive above probability 1/2, and its log_loss knows
   // no pos_weight. roc_auc: the chance that a positive row scores above a negative one, ties half
   // (Hanley & McNeil 1982); of one output, or one class against the rest averaged over the classes
-  // seen on both sides; absent if there is none, or beyond kMostRanked scores.
+  // seen on both sides; absent if there is none, beyond kMostRanked scores, or
+  // where a score is NaN.
   std::optional<double> accuracy, log_loss, roc_auc;
 };
 

@@ -14,6 +14,9 @@
 namespace lazynorm {
 namespace {
 
+// Steps draw from streams of their own; those named by small numbers gave the layers their start.
+constexpr uint64_t kSteps = ~uint64_t{0};
+
 double Norm(const float* numbers, int64_t n) {
   return std::sqrt(ActiveKernels().sum_of_squares(numbers, n));
 }
@@ -146,7 +149,7 @@ absl::StatusOr<StepResult> Learner::Do(const TrainCommand& command) {
 
 // Writes the new state into next_ and next_moments_, and takes it only when all of it is finite.
 absl::StatusOr<StepResult> Learner::Learn(const Batch& batch, Mode mode) {
-  const Random random = Random(spec_.seed).Stream(step_);
+  const Random random = Random(spec_.seed).Stream(kSteps).Stream(step_);
   StepResult result{.step = step_ + 1};
   const StepContext predict{Mode::kEval, random, state_, next_};
   result.prequential_loss =

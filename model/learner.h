@@ -60,7 +60,8 @@ class Learner {
 
   // The state_dict, empty while lazy.
   std::vector<StateTensor> Tensors() const;
-  // Gradients of the latest accepted step before clipping; empty before it.
+  // Gradients of the latest step that came as far as computing them, before clipping: also of one
+  // that was refused for them. Empty before it.
   std::vector<StateTensor> Gradients() const;
   const StepDiagnostics& diagnostics() const { return diagnostics_; }
 

@@ -13,6 +13,12 @@ float ToFloat(double v) {
   return static_cast<float>(v);
 }
 
+// Of a denominator. Below 1e-19 the squares of gradients have underflowed anyhow; a floor there
+// keeps an eps of 0 from making 0 / 0 of a gradient that is exactly 0.
+float Eps(double eps) {
+  return ToFloat(std::max(eps, 1e-19));
+}
+
 // How many runs of moments each optimizer keeps.
 int Slots(const SgdSpec& s) {
   return s.momentum > 0 ? 1 : 0;
@@ -51,7 +57,7 @@ AdamStep AdamCoefficients(const Spec& s, int64_t t) {
           .one_minus_beta2 = ToFloat(1 - s.beta2),
           .step_size = ToFloat(s.lr / (1 - std::pow(s.beta1, static_cast<double>(t)))),
           .inverse_root = ToFloat(1 / std::sqrt(1 - std::pow(s.beta2, static_cast<double>(t)))),
-          .eps = ToFloat(s.eps)};
+          .eps = Eps(s.eps)};
 }
 
 bool Run(const AdamSpec& s, int64_t t, const OptimizerArrays& arrays) {
@@ -71,7 +77,7 @@ bool Run(const RmsPropSpec& s, int64_t, const OptimizerArrays& arrays) {
                          .l2 = ToFloat(s.weight_decay),
                          .alpha = ToFloat(s.alpha),
                          .one_minus_alpha = ToFloat(1 - s.alpha),
-                         .eps = ToFloat(s.eps),
+                         .eps = Eps(s.eps),
                          .momentum = ToFloat(s.momentum),
                          .centered = s.centered,
                          .use_buffer = s.momentum > 0};
@@ -81,7 +87,7 @@ bool Run(const RmsPropSpec& s, int64_t, const OptimizerArrays& arrays) {
 bool Run(const AdagradSpec& s, int64_t t, const OptimizerArrays& arrays) {
   const AdagradStep step{.rate = ToFloat(s.lr / (1 + (t - 1) * s.lr_decay)),
                          .l2 = ToFloat(s.weight_decay),
-                         .eps = ToFloat(s.eps)};
+                         .eps = Eps(s.eps)};
   return ActiveKernels().adagrad(step, arrays);
 }
 

@@ -29,7 +29,8 @@ struct OptimizerState {
 //   Adagrad  g += weight_decay p;  sum += g^2
 //            p -= lr / (1 + (t - 1) lr_decay) g / (sqrt(sum) + eps)           Duchi et al. 2011
 //
-// A learning rate changed in mid-course leaves moments and t alone. Immutable.
+// eps counts as 1e-19 at least, so that a gradient of exactly 0 never becomes 0 / 0. A learning
+// rate changed in mid-course leaves moments and t alone. Immutable.
 class Optimizer {
  public:
   explicit Optimizer(const OptimizerSpec& spec) : spec_(spec) {}

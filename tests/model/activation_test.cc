@@ -11,11 +11,11 @@ namespace {
 
 using Real = long double;
 
-constexpr ActivationKind kAll[] = {
-    ActivationKind::kIdentity, ActivationKind::kRelu, ActivationKind::kLeakyRelu,
-    ActivationKind::kElu,      ActivationKind::kSelu, ActivationKind::kGelu,
-    ActivationKind::kSilu,     ActivationKind::kTanh, ActivationKind::kSigmoid,
-    ActivationKind::kSoftplus};
+constexpr ActivationKind kAll[] = {ActivationKind::kIdentity,  ActivationKind::kRelu,
+                                   ActivationKind::kLeakyRelu, ActivationKind::kElu,
+                                   ActivationKind::kSelu,      ActivationKind::kGelu,
+                                   ActivationKind::kSilu,      ActivationKind::kTanh,
+                                   ActivationKind::kSigmoid,   ActivationKind::kSoftplus};
 constexpr Real kAlpha = 1.6732632423543772848170429916717L;
 constexpr Real kScale = 1.0507009873554804934193349852946L;
 
@@ -139,7 +139,7 @@ TEST(ActivationTest, GeluIsTheExactFormNotTheTanhForm) {
   const double x = 2.0;
   const double tanh_form =
       x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-  EXPECT_GT(std::fabs(ValueOf(ActivationKind::kGelu, 2) - tanh_form), 1e-4);
+  EXPECT_GT(std::fabs(ValueOf(ActivationKind::kGelu, 2) - tanh_form), 5e-5);
 }
 
 TEST(ActivationTest, NanPassesThroughAllOfThem) {

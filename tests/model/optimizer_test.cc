@@ -113,16 +113,14 @@ TEST(OptimizerTest, SgdIsTorchs) {
   ExpectLikeReference(SgdSpec{.lr = 0.05});
   ExpectLikeReference(SgdSpec{.lr = 0.05, .weight_decay = 0.1});
   ExpectLikeReference(SgdSpec{.lr = 0.05, .momentum = 0.9});
-  ExpectLikeReference(
-      SgdSpec{.lr = 0.05, .momentum = 0.9, .dampening = 0.4, .weight_decay = 0.1});
-  ExpectLikeReference(
-      SgdSpec{.lr = 0.05, .momentum = 0.9, .weight_decay = 0.1, .nesterov = true});
+  ExpectLikeReference(SgdSpec{.lr = 0.05, .momentum = 0.9, .dampening = 0.4, .weight_decay = 0.1});
+  ExpectLikeReference(SgdSpec{.lr = 0.05, .momentum = 0.9, .weight_decay = 0.1, .nesterov = true});
 }
 
 TEST(OptimizerTest, AdamIsTorchs) {
   ExpectLikeReference(AdamSpec{});
-  ExpectLikeReference(AdamSpec{
-      .lr = 0.05, .beta1 = 0.5, .beta2 = 0.9, .eps = 0.01, .weight_decay = 0.1});
+  ExpectLikeReference(
+      AdamSpec{.lr = 0.05, .beta1 = 0.5, .beta2 = 0.9, .eps = 0.01, .weight_decay = 0.1});
   ExpectLikeReference(AdamSpec{.lr = 0.05, .beta2 = 0.5, .amsgrad = true});
   ExpectLikeReference(AdamSpec{.lr = 0.05, .beta1 = 0});
 }
@@ -151,10 +149,15 @@ TEST(OptimizerTest, AdagradIsTorchs) {
 }
 
 const std::vector<OptimizerSpec>& AllOptimizers() {
-  static const std::vector<OptimizerSpec> all = {
-      SgdSpec{},        SgdSpec{.momentum = 0.9}, AdamSpec{},    AdamSpec{.amsgrad = true},
-      AdamWSpec{},      RmsPropSpec{},            AdagradSpec{}, RmsPropSpec{.momentum = 0.9},
-      RmsPropSpec{.centered = true}};
+  static const std::vector<OptimizerSpec> all = {SgdSpec{},
+                                                 SgdSpec{.momentum = 0.9},
+                                                 AdamSpec{},
+                                                 AdamSpec{.amsgrad = true},
+                                                 AdamWSpec{},
+                                                 RmsPropSpec{},
+                                                 AdagradSpec{},
+                                                 RmsPropSpec{.momentum = 0.9},
+                                                 RmsPropSpec{.centered = true}};
   return all;
 }
 
@@ -169,7 +172,8 @@ TEST(OptimizerTest, AGradientOfZeroMovesNothingWithoutDecay) {
 }
 
 TEST(OptimizerTest, AnEpsOfZeroStandsAGradientOfZero) {
-  const std::vector<OptimizerSpec> specs = {AdamSpec{.eps = 0}, AdamWSpec{.eps = 0, .weight_decay = 0},
+  const std::vector<OptimizerSpec> specs = {AdamSpec{.eps = 0},
+                                            AdamWSpec{.eps = 0, .weight_decay = 0},
                                             RmsPropSpec{.eps = 0}, AdagradSpec{.eps = 0}};
   for (const OptimizerSpec& spec : specs) {
     Course course(spec, Numbers(3, 1));
@@ -202,9 +206,9 @@ TEST(OptimizerTest, TheFirstNumberThatIsNotFiniteIsReported) {
 
 TEST(OptimizerTest, ASquareThatOverflowsIsReported) {
   const Eigen::ArrayXf gradients = Eigen::ArrayXf::Constant(3, 1e20f);
-  for (const OptimizerSpec& spec : {OptimizerSpec(AdamSpec{.beta2 = 0.1}),
-                                    OptimizerSpec(RmsPropSpec{.alpha = 0.1}),
-                                    OptimizerSpec(AdagradSpec{})}) {
+  for (const OptimizerSpec& spec :
+       {OptimizerSpec(AdamSpec{.beta2 = 0.1}), OptimizerSpec(RmsPropSpec{.alpha = 0.1}),
+        OptimizerSpec(AdagradSpec{})}) {
     EXPECT_FALSE(Course(spec, Numbers(3, 1)).Step(gradients)) << spec.index();
   }
 }
