@@ -15,6 +15,11 @@ struct Batch {
   absl::Span<const int32_t> labels;        // one a row, or empty
   absl::Span<const float> sample_weights;  // one a row, or empty: all 1
 
+  // The first rows of it.
+  Batch first(int64_t n) const {
+    return {features.first(n), targets.first(targets.rows() < n ? targets.rows() : n),
+            labels.subspan(0, n), sample_weights.subspan(0, n)};
+  }
   int64_t rows() const { return features.rows(); }
   double weight(int64_t row) const { return sample_weights.empty() ? 1.0 : sample_weights[row]; }
   double total_weight() const {

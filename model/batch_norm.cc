@@ -1,5 +1,6 @@
 #include "model/batch_norm.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "model/kernels.h"
@@ -38,7 +39,7 @@ void BatchNorm::Initialize(const Random&, NetworkState& state) const {
 }
 
 bool BatchNorm::UsesBatchStatistics(Mode mode) const {
-  return mode == Mode::kTrain || !spec_.track_running_stats;
+  return (mode == Mode::kTrain && !running()) || !spec_.track_running_stats;
 }
 
 void BatchNorm::Measure(ConstMatrixView x) {
@@ -63,6 +64,22 @@ void BatchNorm::Track(const StepContext& step, int64_t rows) {
   step.next.counters[batches_] = batches;
 }
 
+void BatchNorm::TrackRunning(const StepContext& step, int64_t rows) {
+  const int64_t batches = step.state.counters[batches_] + 1;
+  const double share = 1.0 / batches;
+  const double f = spec_.cumulative ? share : std::max(spec_.momentum, share);
+  const double* mean = RunningMean(step.state);
+  const double* var = RunningVar(step.state);
+  double* next_mean = step.next.statistics.data() + mean_;
+  double* next_var = step.next.statistics.data() + var_;
+  for (int c = 0; c < features_; ++c) {
+    const double d = batch_mean_.data()[c] - mean[c];
+    next_var[c] = (1 - f) * (var[c] + f * d * d) + f * batch_squares_.data()[c] / rows;
+    next_mean[c] = mean[c] + f * d;
+  }
+  step.next.counters[batches_] = batches;
+}
+
 void BatchNorm::MeasureShift(const NetworkState& state) {
   shift_ = 0;
   if (state.counters[batches_] == 0) return;
@@ -80,22 +97,28 @@ void BatchNorm::Forward(const StepContext& step, ConstMatrixView x, MatrixView y
   const bool batch = UsesBatchStatistics(step.mode);
   const double* mean = nullptr;
   double* inverse_std = inverse_std_.Reserve(features_);
-  if (batch || step.mode == Mode::kFrozen) Measure(x);
+  if (step.mode != Mode::kEval || batch) Measure(x);
+  if (spec_.track_running_stats && step.mode != Mode::kEval) MeasureShift(step.state);
+  if (spec_.track_running_stats && step.mode == Mode::kTrain) {
+    running() ? TrackRunning(step, x.rows()) : Track(step, x.rows());
+  }
   if (batch) {
     mean = batch_mean_.data();
     for (int c = 0; c < features_; ++c) {
       inverse_std[c] = InverseStd(batch_squares_.data()[c] / x.rows(), spec_.eps);
     }
   } else {
-    mean = RunningMean(step.state);
+    const NetworkState& known = step.mode == Mode::kTrain ? step.next : step.state;
+    mean = RunningMean(known);
     for (int c = 0; c < features_; ++c) {
-      inverse_std[c] = InverseStd(RunningVar(step.state)[c], spec_.eps);
+      inverse_std[c] = InverseStd(RunningVar(known)[c], spec_.eps);
     }
   }
-  if (spec_.track_running_stats && step.mode != Mode::kEval) MeasureShift(step.state);
-  if (spec_.track_running_stats && step.mode == Mode::kTrain) Track(step, x.rows());
   float* xhat = spec_.affine ? xhat_.Reserve(x.size()) : y.data();
   kernels.standardize(x.data(), mean, inverse_std, x.rows(), features_, xhat);
+  if (running()) {
+    for (int64_t i = 0; i < x.size(); ++i) xhat[i] = std::clamp(xhat[i], -kCut, kCut);
+  }
   if (!spec_.affine) return;
   const float* parameters = step.state.parameters.data();
   kernels.scale_shift(xhat, parameters + weight_, parameters + bias_, x.rows(), features_,
@@ -128,13 +151,18 @@ void BatchNorm::Backward(const StepContext& step, ConstMatrixView x, ConstMatrix
   }
   kernels.batch_norm_gradient(grad_y.data(), xhat, sum_g, sum_gx, scale, rows, features_,
                               grad_x->data());
+  if (!running()) return;
+  for (int64_t i = 0; i < x.size(); ++i) {
+    if (std::fabs(xhat[i]) >= kCut) grad_x->data()[i] = 0;
+  }
 }
 
 void BatchNorm::AddTo(PlanBuilder& plan, const NetworkState& state) const {
   const float* weight = spec_.affine ? state.parameters.data() + weight_ : nullptr;
   const float* bias = spec_.affine ? state.parameters.data() + bias_ : nullptr;
   if (spec_.track_running_stats) {
-    plan.Normalize(RunningMean(state), RunningVar(state), spec_.eps, weight, bias);
+    plan.Normalize(RunningMean(state), RunningVar(state), spec_.eps, weight, bias,
+                   running() ? kCut : 0);
   } else {
     plan.NormalizeByBatch(spec_.eps, weight, bias);
   }

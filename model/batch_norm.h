@@ -19,11 +19,28 @@ namespace lazynorm {
 //   dbias = sum g      dweight = sum g xhat      dx = weight (g - sum g / N - xhat sum(g xhat) / N)
 //   / std with constants:    dx = weight g / std
 //
+// training_statistics RUNNING is lazynorm's own, for streams whose batches do not look like the
+// data: training first updates, then normalises with the updated statistics as constants, cut at
+// kCut. With u and v the batch's mean and biased variance, n the number of batches so far and d = u
+// - running_mean:
+//
+//   f = max(momentum, 1 / n)       (cumulative: 1 / n)
+//   running_var = (1 - f) (running_var + f d^2) + f v        running_mean += f d
+//   xhat = clip((x - running_mean) / sqrt(running_var + eps), -kCut, kCut)
+//
+// The floor of 1 / n lets the first batches count alike (the initial 0 and 1 leave no trace), and
+// f d^2 counts the variance between batches, so that rows one at a time give the variance of all of
+// them: the parallel update of Chan, Golub & LeVeque 1979 with exponential weights. One row is
+// enough. The cut belongs to prediction as well.
+//
 // Where var + eps is 0, 1 / std is taken as 0, as torch does. Two passes, in double: a constant
 // column, however large, normalises to exactly 0. Statistics count every row once, whatever its
 // sample weight.
 class BatchNorm : public Layer {
  public:
+  // Where RUNNING cuts what it has normalised.
+  static constexpr float kCut = 10;
+
   explicit BatchNorm(const BatchNormSpec& spec) : spec_(spec) {}
 
   int Resolve(int in_features, Layout& layout) override;
@@ -45,8 +62,10 @@ class BatchNorm : public Layer {
  private:
   const double* RunningMean(const NetworkState& s) const { return s.statistics.data() + mean_; }
   const double* RunningVar(const NetworkState& s) const { return s.statistics.data() + var_; }
+  bool running() const { return spec_.training_statistics == TrainingStatistics::kRunning; }
   void Measure(ConstMatrixView x);
   void Track(const StepContext& step, int64_t rows);
+  void TrackRunning(const StepContext& step, int64_t rows);
   void MeasureShift(const NetworkState& state);
 
   BatchNormSpec spec_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <variant>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "model/batch.h"
@@ -29,6 +30,11 @@ struct TrainCommand {
 struct UpdateCommand {
   std::optional<double> learning_rate;
   std::optional<double> clip_grad_norm;
+  std::optional<ReplaySpec> replay;
+  std::optional<int> updates_per_request;
+  std::optional<bool> normalize_targets;
+  std::optional<std::vector<ExpertSpec>> experts;
+  std::optional<double> hedge_rate, hedge_discount;
 };
 
 // From now on the running statistics are constants, or move again.

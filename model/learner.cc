@@ -16,6 +16,14 @@ namespace {
 
 // Steps draw from streams of their own; those named by small numbers gave the layers their start.
 constexpr uint64_t kSteps = ~uint64_t{0};
+// So do the reservoirs.
+constexpr uint64_t kKept = kSteps - 1;
+// Within a step: the rows drawn; layers have small numbers.
+constexpr uint64_t kDraw = kSteps - 2;
+
+std::string ExpertPrefix(size_t k) {
+  return absl::StrCat("experts.", k, ".");
+}
 
 double Norm(const float* numbers, int64_t n) {
   return std::sqrt(ActiveKernels().sum_of_squares(numbers, n));
@@ -43,8 +51,7 @@ absl::StatusOr<int> WidthOf(const ModelSpec& spec, const std::vector<StateTensor
 
 }  // namespace
 
-Learner::Learner(ModelSpec spec, const Limits& limits)
-    : spec_(std::move(spec)), limits_(limits), optimizer_(spec_.optimizer) {}
+Learner::Learner(ModelSpec spec, const Limits& limits) : spec_(std::move(spec)), limits_(limits) {}
 
 absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(
     ModelSpec spec, const Limits& limits, const std::vector<StateTensor>& initial_state) {
@@ -54,7 +61,7 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(
     ASSIGN_OR_RETURN(const int width, WidthOf(learner->spec_, initial_state));
     RETURN_IF_ERROR(CheckSize(learner->spec_, width, limits));
     learner->Resolve(width);
-    RETURN_IF_ERROR(learner->network_->SetTensors(initial_state, learner->state_));
+    RETURN_IF_ERROR(learner->SetTensors(initial_state));
   } else if (learner->spec_.in_features > 0) {
     learner->Resolve(learner->spec_.in_features);
   }
@@ -65,6 +72,10 @@ absl::StatusOr<StepResult> Learner::Apply(const Command& command) {
   return std::visit([this](const auto& c) { return Do(c); }, command);
 }
 
+int64_t Learner::parameter_count() const {
+  return lazy() ? 0 : network_->parameter_count() * static_cast<int64_t>(experts_.size());
+}
+
 absl::Status Learner::CheckWidth(int columns) const {
   const int expected = lazy() ? ExpectedInFeatures(spec_) : in_features();
   if (expected > 0 && columns != expected) return WidthMismatch(expected, columns);
@@ -72,18 +83,33 @@ absl::Status Learner::CheckWidth(int columns) const {
   return lazy() ? CheckSize(spec_, columns, limits_) : absl::OkStatus();
 }
 
+Learner::Expert Learner::MakeExpert(const ExpertSpec& spec) const {
+  OptimizerSpec optimizer = spec_.optimizer;
+  if (spec.learning_rate > 0) SetLearningRate(spec.learning_rate, optimizer);
+  return {.spec = spec,
+          .optimizer = Optimizer(optimizer),
+          .state = {},
+          .moments = {},
+          .replay = Reservoir(spec.replay.capacity)};
+}
+
 void Learner::Resolve(int in_features) {
   network_ = std::make_unique<Network>(spec_.layers, in_features);
-  state_ = network_->Start(spec_.seed);
-  next_ = state_;
-  moments_ = optimizer_.Start(network_->parameter_count());
-  next_moments_ = moments_;
+  for (const ExpertSpec& spec : Experts(spec_.learning)) {
+    Expert& expert = experts_.emplace_back(MakeExpert(spec));
+    const int k = static_cast<int>(experts_.size()) - 1;
+    expert.state = network_->Start(k == 0 ? Random(spec_.seed) : Random(spec_.seed).Stream(~k));
+    expert.moments = expert.optimizer.Start(network_->parameter_count());
+  }
+  hedge_ = next_hedge_ = Hedge(static_cast<int>(experts_.size()));
+  if (spec_.learning.normalize_targets) {
+    scale_ = next_scale_ = TargetScale(network_->out_features());
+  }
 }
 
 void Learner::Unresolve() {
   network_.reset();
-  state_ = next_ = NetworkState();
-  moments_ = next_moments_ = OptimizerState();
+  experts_.clear();
 }
 
 absl::StatusOr<StepResult> Learner::Do(const ResolveCommand& command) {
@@ -100,15 +126,28 @@ absl::StatusOr<StepResult> Learner::Do(const FreezeStatisticsCommand& command) {
 absl::StatusOr<StepResult> Learner::Do(const UpdateCommand& command) {
   LearningSpec learning = spec_.learning;
   if (command.clip_grad_norm) learning.clip_grad_norm = *command.clip_grad_norm;
+  if (command.replay) learning.replay = *command.replay;
+  if (command.updates_per_request) learning.updates_per_request = *command.updates_per_request;
+  if (command.normalize_targets) learning.normalize_targets = *command.normalize_targets;
+  if (command.experts) learning.experts = *command.experts;
+  if (command.hedge_rate) learning.hedge_rate = *command.hedge_rate;
+  if (command.hedge_discount) learning.hedge_discount = *command.hedge_discount;
   const double lr = command.learning_rate.value_or(LearningRate(spec_.optimizer));
-  RETURN_IF_ERROR(ValidateLearning(learning, "INVALID_UPDATE", "learning"));
+  RETURN_IF_ERROR(ValidateLearning(learning, spec_.loss, "INVALID_UPDATE", "learning"));
   if (!(std::isfinite(lr) && lr >= 0)) {
     return InvalidUpdate("learning_rate",
                          absl::StrCat("expected a number of at least 0, got ", lr));
   }
-  spec_.learning = learning;
-  SetLearningRate(lr, spec_.optimizer);
-  optimizer_ = Optimizer(spec_.optimizer);
+  if (!lazy() && learning.normalize_targets != spec_.learning.normalize_targets) {
+    return InvalidUpdate("learning.normalize_targets",
+                         "expected as created: the units a resolved network learned in stay");
+  }
+  ModelSpec updated = spec_;
+  updated.learning = learning;
+  SetLearningRate(lr, updated.optimizer);
+  RETURN_IF_ERROR(CheckSize(updated, std::max(1, in_features()), limits_));
+  spec_ = std::move(updated);
+  if (!lazy()) UpdateExperts();
   return StepResult{.step = step_};
 }
 
@@ -121,7 +160,9 @@ absl::Status Learner::CheckBatch(const Batch& batch, Mode mode) const {
   for (size_t i = 0; i < spec_.layers.size(); ++i) {
     const auto* norm = std::get_if<BatchNormSpec>(&spec_.layers[i]);
     if (norm == nullptr) continue;
-    if (mode == Mode::kTrain || !norm->track_running_stats) return TooFewRows(static_cast<int>(i));
+    const bool by_batch = mode == Mode::kTrain &&
+                          norm->training_statistics == TrainingStatistics::kBatch;
+    if (by_batch || !norm->track_running_stats) return TooFewRows(static_cast<int>(i));
   }
   return absl::OkStatus();
 }
@@ -147,60 +188,218 @@ absl::StatusOr<StepResult> Learner::Do(const TrainCommand& command) {
   return result;
 }
 
-// Writes the new state into next_ and next_moments_, and takes it only when all of it is finite.
-absl::StatusOr<StepResult> Learner::Learn(const Batch& batch, Mode mode) {
-  const Random random = Random(spec_.seed).Stream(kSteps).Stream(step_);
-  StepResult result{.step = step_ + 1};
-  const StepContext predict{Mode::kEval, random, state_, next_};
-  result.prequential_loss =
-      LossValue(spec_.loss, network_->Forward(predict, batch.features), batch);
+// Moments and parameters are kept; a new expert starts as a copy of the heaviest one.
+void Learner::UpdateExperts() {
+  const std::vector<ExpertSpec> specs = Experts(spec_.learning);
+  const int leader = Leader();
+  for (size_t k = 0; k < specs.size(); ++k) {
+    Expert expert = MakeExpert(specs[k]);
+    Expert& from = experts_[k < experts_.size() ? k : leader];
+    expert.state = from.state;
+    expert.moments = from.moments;
+    if (k < experts_.size()) {
+      expert.replay = std::move(from.replay);
+      expert.replay.SetCapacity(specs[k].replay.capacity);
+      experts_[k] = std::move(expert);
+    } else {
+      experts_.push_back(std::move(expert));
+    }
+  }
+  if (experts_.size() != specs.size()) experts_.resize(specs.size(), MakeExpert({}));
+  if (hedge_.weights().size() != specs.size()) {
+    hedge_ = next_hedge_ = Hedge(static_cast<int>(specs.size()));
+  }
+}
 
-  const StepContext step{mode, random, state_, next_};
-  const ConstMatrixView out = network_->Forward(step, batch.features);
-  MatrixView gradient = network_->OutputGradient(batch.rows());
-  result.loss = LossGradient(spec_.loss, out, batch, gradient);
-  if (!std::isfinite(result.loss)) return NonFiniteStep("the loss");
+int Learner::Leader() const {
+  const std::vector<double>& weights = hedge_.weights();
+  return static_cast<int>(std::max_element(weights.begin(), weights.end()) - weights.begin());
+}
+
+Random Learner::RandomOf(int expert, int update) const {
+  const Random random = Random(spec_.seed).Stream(kSteps).Stream(step_);
+  if (expert == 0 && update == 0) return random;
+  return random.Stream(~(static_cast<uint64_t>(expert) << 32 | update));
+}
+
+// The loss of the rows as the plan would predict them now. On the way, every expert is scored.
+double Learner::Prequential(const Batch& batch) {
+  next_hedge_ = hedge_;
+  const int64_t rows = batch.rows();
+  const int outputs = network_->out_features();
+  const bool scaled = spec_.learning.normalize_targets;
+  Batch own = batch;
+  if (scaled) own.targets = own_rows_.batch().targets;
+  const bool several = experts_.size() > 1;
+  double* sum = several ? average_.Reserve(rows * outputs) : nullptr;
+  if (several) std::fill_n(sum, rows * outputs, 0.0);
+  ConstMatrixView out;
+  for (size_t k = 0; k < experts_.size(); ++k) {
+    const StepContext predict{Mode::kEval, RandomOf(0, 0), experts_[k].state, experts_[k].next[0]};
+    out = network_->Forward(predict, batch.features);
+    if (!several) break;
+    AddWeighted(spec_.loss.kind, out, hedge_.weights()[k], sum);
+    if (!scaled || scale_.batches() > 0) {
+      next_hedge_.Observe(static_cast<int>(k), spec_.loss, spec_.learning.hedge_discount, out, own);
+    }
+  }
+  if (!several && !scaled) return LossValue(spec_.loss, out, batch);
+  const MatrixView prediction(prediction_.Reserve(rows * outputs), rows, outputs);
+  if (several) {
+    FromAverage(spec_.loss.kind, sum, prediction);
+  } else {
+    std::copy_n(out.data(), out.size(), prediction.data());
+  }
+  if (scaled) scale_.Denormalize(prediction);
+  return LossValue(spec_.loss, prediction, batch);
+}
+
+// The request's rows, then those drawn from the expert's past; targets as the network learns them.
+Batch Learner::TrainingRows(Expert& expert, const Random& random, const Batch& batch) {
+  const bool scaled = spec_.learning.normalize_targets;
+  if (expert.replay.size() == 0 && !scaled) return batch;
+  rows_.Clear();
+  for (int64_t i = 0; i < batch.rows(); ++i) rows_.Append(batch, i);
+  expert.replay.Draw(expert.spec.replay.rows_per_step, random.Stream(kDraw), rows_);
+  if (scaled) next_scale_.Normalize(rows_.targets());
+  return rows_.batch();
+}
+
+// One update from the expert's newest state into the next. Returns the loss of the first `own`
+// rows.
+absl::StatusOr<double> Learner::Update(Expert& expert, int update, const Random& random,
+                                       const Batch& rows, int64_t own, Mode mode) {
+  const int to = update % 2;
+  const NetworkState& from = update == 0 ? expert.state : expert.next[1 - to];
+  const OptimizerState& moments = update == 0 ? expert.moments : expert.next_moments[1 - to];
+  NetworkState& next = expert.next[to];
+  if (next.parameters.size() != from.parameters.size()) {
+    next = from;
+    expert.next_moments[to] = moments;
+  }
+  const StepContext step{mode, random, from, next};
+  const ConstMatrixView out = network_->Forward(step, rows.features);
+  MatrixView gradient = network_->OutputGradient(rows.rows());
+  double loss = LossGradient(spec_.loss, out, rows, gradient);
+  if (!std::isfinite(loss)) return NonFiniteStep("the loss");
+  if (own < rows.rows()) loss = LossValue(spec_.loss, out.first(own), rows.first(own));
 
   const float* gradients = network_->Backward(step, gradient);
   const double norm = Norm(gradients, network_->parameter_count());
   if (!std::isfinite(norm)) return NonFiniteStep("the gradient");
-
-  if (!optimizer_.Step(state_.parameters, gradients,
-                       ClipFactor(norm, spec_.learning.clip_grad_norm), moments_, next_.parameters,
-                       next_moments_)) {
+  if (!expert.optimizer.Step(from.parameters, gradients,
+                             ClipFactor(norm, spec_.learning.clip_grad_norm), moments,
+                             next.parameters, expert.next_moments[to])) {
     return NonFiniteStep("a parameter or its moments");
   }
   if (mode == Mode::kFrozen) {
-    next_.statistics = state_.statistics;
-    std::copy(state_.counters.begin(), state_.counters.end(), next_.counters.begin());
+    next.statistics = from.statistics;
+    std::copy(from.counters.begin(), from.counters.end(), next.counters.begin());
   }
-  diagnostics_.gradient_norm = norm;
-  diagnostics_.rows = batch.rows();
-  Commit();
+  expert.last = to;
+  norm_ = norm;
+  return loss;
+}
+
+absl::StatusOr<double> Learner::LearnExpert(int k, const Batch& batch, Mode mode) {
+  Expert& expert = experts_[k];
+  double first_loss = 0;
+  for (int update = 0; update < expert.spec.updates_per_request; ++update) {
+    const Random random = RandomOf(k, update);
+    const Batch rows = TrainingRows(expert, random, batch);
+    ASSIGN_OR_RETURN(const double loss, Update(expert, update, random, rows, batch.rows(), mode));
+    if (update == 0) first_loss = loss;
+  }
+  return first_loss;
+}
+
+// Every expert writes its new state beside the old one; all are taken only when all are finite.
+absl::StatusOr<StepResult> Learner::Learn(const Batch& batch, Mode mode) {
+  StepResult result{.step = step_ + 1};
+  if (spec_.learning.normalize_targets) {
+    own_rows_.Clear();
+    for (int64_t i = 0; i < batch.rows(); ++i) own_rows_.Append(batch, i);
+    scale_.Normalize(own_rows_.targets());
+    next_scale_ = scale_;
+    if (mode == Mode::kTrain) next_scale_.Track(batch);
+  }
+  result.prequential_loss = Prequential(batch);
+  const int leader = Leader();
+  for (size_t k = 0; k < experts_.size(); ++k) {
+    ASSIGN_OR_RETURN(const double loss, LearnExpert(static_cast<int>(k), batch, mode));
+    result.loss += loss * hedge_.weights()[k];
+    if (static_cast<int>(k) != leader) continue;
+    diagnostics_.gradient_norm = norm_;
+    network_->BatchNormShifts(shifts_);
+  }
+  Commit(batch);
   return result;
 }
 
-void Learner::Commit() {
-  std::swap(state_.parameters, next_.parameters);
-  std::swap(state_.statistics, next_.statistics);
-  std::swap(state_.counters, next_.counters);
-  std::swap(moments_.moments, next_moments_.moments);
-  std::swap(moments_.steps, next_moments_.steps);
+void Learner::Commit(const Batch& batch) {
+  for (size_t k = 0; k < experts_.size(); ++k) {
+    Expert& e = experts_[k];
+    std::swap(e.state.parameters, e.next[e.last].parameters);
+    std::swap(e.state.statistics, e.next[e.last].statistics);
+    std::swap(e.state.counters, e.next[e.last].counters);
+    std::swap(e.moments.moments, e.next_moments[e.last].moments);
+    std::swap(e.moments.steps, e.next_moments[e.last].steps);
+    e.replay.Add(batch, Random(spec_.seed).Stream(kKept).Stream(k));
+  }
+  next_hedge_.Weigh(spec_.learning.hedge_rate);
+  hedge_ = next_hedge_;
+  if (spec_.learning.normalize_targets) scale_ = next_scale_;
   ++step_;
-  rows_trained_ += diagnostics_.rows;
-  diagnostics_.parameter_norm = Norm(state_.parameters.data(), network_->parameter_count());
-  network_->BatchNormShifts(diagnostics_.batch_norm_shift);
+  rows_trained_ += batch.rows();
+  diagnostics_.rows = batch.rows();
+  diagnostics_.batch_norm_shift = shifts_;
+  diagnostics_.expert_weights = hedge_.weights();
+  diagnostics_.parameter_norm =
+      Norm(experts_[Leader()].state.parameters.data(), network_->parameter_count());
 }
 
 std::shared_ptr<const Plan> Learner::MakePlan() const {
   if (lazy()) return nullptr;
   PlanBuilder builder(in_features(), step_, spec_.loss);
-  network_->AddTo(builder, state_);
+  for (size_t k = 0; k < experts_.size(); ++k) {
+    builder.BeginExpert(hedge_.weights()[k]);
+    network_->AddTo(builder, experts_[k].state);
+    if (spec_.learning.normalize_targets) builder.Denormalize(scale_.mean(), scale_.std());
+  }
   return std::make_shared<const Plan>(std::move(builder).Build());
 }
 
 std::vector<StateTensor> Learner::Tensors() const {
-  return lazy() ? std::vector<StateTensor>() : network_->Tensors(state_);
+  std::vector<StateTensor> tensors;
+  for (size_t k = 0; k < experts_.size(); ++k) {
+    for (StateTensor& tensor : network_->Tensors(experts_[k].state)) {
+      if (k > 0) tensor.name = ExpertPrefix(k) + tensor.name;
+      tensors.push_back(std::move(tensor));
+    }
+  }
+  if (!lazy() && spec_.learning.normalize_targets) scale_.AddTensors(tensors);
+  return tensors;
+}
+
+absl::Status Learner::SetTensors(const std::vector<StateTensor>& tensors) {
+  std::vector<std::vector<StateTensor>> parts(experts_.size());
+  std::vector<StateTensor> scale;
+  for (const StateTensor& tensor : tensors) {
+    if (spec_.learning.normalize_targets && TargetScale::Owns(tensor.name)) {
+      scale.push_back(tensor);
+      continue;
+    }
+    size_t part = 0;
+    for (size_t k = 1; k < experts_.size(); ++k) {
+      if (tensor.name.rfind(ExpertPrefix(k), 0) == 0) part = k;
+    }
+    parts[part].push_back(tensor);
+    if (part > 0) parts[part].back().name.erase(0, ExpertPrefix(part).size());
+  }
+  for (size_t k = 0; k < experts_.size(); ++k) {
+    RETURN_IF_ERROR(network_->SetTensors(parts[k], experts_[k].state));
+  }
+  return spec_.learning.normalize_targets ? scale_.SetTensors(scale) : absl::OkStatus();
 }
 
 std::vector<StateTensor> Learner::Gradients() const {

@@ -9,20 +9,24 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/command.h"
+#include "model/experts.h"
 #include "model/network.h"
 #include "model/optimizer.h"
 #include "model/plan.h"
+#include "model/replay.h"
 #include "model/request_window.h"
 #include "model/spec.h"
+#include "model/target_scale.h"
 
 namespace lazynorm {
 
-// How the latest accepted step went.
+// How the latest accepted step went; norms and shifts are those of the heaviest expert.
 struct StepDiagnostics {
-  int64_t rows = 0;
+  int64_t rows = 0;                      // of the request
   double gradient_norm = 0;              // before clipping
   double parameter_norm = 0;             // after the step
   std::vector<double> batch_norm_shift;  // of each batch norm, see BatchNorm::shift
+  std::vector<double> expert_weights;    // after the step
 };
 
 // A model as a deterministic state machine: Apply is the one way in which it changes, and the same
@@ -56,7 +60,8 @@ class Learner {
   int in_features() const { return lazy() ? 0 : network_->in_features(); }
   // Known even to a lazy model if it has a Linear; else 0.
   int out_features() const { return OutFeatures(spec_, in_features()); }
-  int64_t parameter_count() const { return lazy() ? 0 : network_->parameter_count(); }
+  // Of all experts together.
+  int64_t parameter_count() const;
 
   // The state_dict, empty while lazy.
   std::vector<StateTensor> Tensors() const;
@@ -73,24 +78,55 @@ class Learner {
   absl::StatusOr<StepResult> Do(const UpdateCommand& command);
   absl::StatusOr<StepResult> Do(const FreezeStatisticsCommand& command);
 
+  // One of the learners of this model: numbers only, the network is shared.
+  struct Expert {
+    ExpertSpec spec;
+    Optimizer optimizer;
+    NetworkState state;
+    OptimizerState moments;
+    Reservoir replay;
+    // Where a step writes, one update into the other; the last one takes the place of state.
+    NetworkState next[2];
+    OptimizerState next_moments[2];
+    int last = 0;  // of next, after the latest update
+  };
+
   absl::Status CheckWidth(int columns) const;
   absl::Status CheckBatch(const Batch& batch, Mode mode) const;
   void Resolve(int in_features);
   void Unresolve();
+  Expert MakeExpert(const ExpertSpec& spec) const;
+  void UpdateExperts();
+  absl::Status SetTensors(const std::vector<StateTensor>& tensors);
+
   absl::StatusOr<StepResult> Learn(const Batch& batch, Mode mode);
-  void Commit();
+  double Prequential(const Batch& batch);
+  Batch TrainingRows(Expert& expert, const Random& random, const Batch& batch);
+  absl::StatusOr<double> LearnExpert(int k, const Batch& batch, Mode mode);
+  absl::StatusOr<double> Update(Expert& expert, int update, const Random& random, const Batch& rows,
+                                int64_t own, Mode mode);
+  void Commit(const Batch& batch);
+  Random RandomOf(int expert, int update) const;
+  int Leader() const;
 
   ModelSpec spec_;
   Limits limits_;
-  Optimizer optimizer_;
   std::unique_ptr<Network> network_;
-  NetworkState state_, next_;
-  OptimizerState moments_, next_moments_;
+  std::vector<Expert> experts_;
+  Hedge hedge_, next_hedge_;
+  TargetScale scale_, next_scale_;
   int64_t step_ = 0;
   int64_t rows_trained_ = 0;
   bool frozen_ = false;
   RequestWindow requests_;
   StepDiagnostics diagnostics_;
+
+  // Of the step under way.
+  RowBuffer rows_, own_rows_;
+  Buffer<double> average_;
+  Buffer<float> prediction_;
+  std::vector<double> shifts_;
+  double norm_ = 0;
 };
 
 }  // namespace lazynorm

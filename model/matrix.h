@@ -24,6 +24,7 @@ class BasicMatrixView {
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   int64_t size() const { return rows_ * cols_; }
+  BasicMatrixView first(int64_t rows) const { return {data_, rows, cols_}; }
   T* row(int64_t i) const { return data_ + i * cols_; }
   T& operator()(int64_t i, int64_t j) const { return data_[i * cols_ + j]; }
 

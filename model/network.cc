@@ -101,12 +101,11 @@ Network::Network(const std::vector<LayerSpec>& specs, int in_features) : widths_
   outputs_.resize(specs.size());
 }
 
-NetworkState Network::Start(uint64_t seed) const {
+NetworkState Network::Start(const Random& random) const {
   NetworkState state;
   state.parameters = Eigen::ArrayXf::Zero(layout_.parameters());
   state.statistics = Eigen::ArrayXd::Zero(layout_.statistics());
   state.counters.assign(layout_.counters(), 0);
-  const Random random(seed);
   for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->Initialize(random.Stream(i), state);
   return state;
 }

@@ -33,7 +33,7 @@ class Network {
   int64_t parameter_count() const { return layout_.parameters(); }
 
   // torch's initial distributions, drawn from the seed.
-  NetworkState Start(uint64_t seed) const;
+  NetworkState Start(const Random& random) const;
 
   // Names, shapes and values in torch's order; values rounded to float32.
   std::vector<StateTensor> Tensors(const NetworkState& state) const;

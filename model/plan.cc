@@ -6,6 +6,7 @@
 #include "model/activation.h"
 #include "model/batch_norm.h"
 #include "model/errors.h"
+#include "model/experts.h"
 #include "model/kernels.h"
 #include "model/status_macros.h"
 
@@ -19,6 +20,7 @@ constexpr int64_t kRowsPerBlock = 128;
 struct Scratch {
   Buffer<float> halves[2];
   Buffer<double> statistics;
+  Buffer<double> average;
 };
 
 Scratch& ThreadScratch() {
@@ -69,12 +71,23 @@ absl::StatusOr<Matrix> Plan::Predict(ConstMatrixView x) const {
 }
 
 void Plan::PredictBlock(ConstMatrixView x, MatrixView y) const {
+  if (experts_.size() == 1) return PredictExpert(experts_[0], x, y);
+  double* sum = ThreadScratch().average.Reserve(y.size());
+  std::fill_n(sum, y.size(), 0.0);
+  for (const Expert& expert : experts_) {
+    PredictExpert(expert, x, y);
+    AddWeighted(loss_.kind, y, expert.weight, sum);
+  }
+  FromAverage(loss_.kind, sum, y);
+}
+
+void Plan::PredictExpert(const Expert& expert, ConstMatrixView x, MatrixView y) const {
   Scratch& scratch = ThreadScratch();
   const float* in = x.data();
-  for (size_t i = 0; i < stages_.size(); ++i) {
-    const bool last = i + 1 == stages_.size();
+  for (size_t i = 0; i < expert.stages.size(); ++i) {
+    const bool last = i + 1 == expert.stages.size();
     float* out = last ? y.data() : scratch.halves[i % 2].Reserve(x.rows() * widest_);
-    Run(stages_[i], in, x.rows(), out);
+    Run(expert.stages[i], in, x.rows(), out);
     in = out;
   }
 }
@@ -93,6 +106,9 @@ void Plan::Run(const Stage& stage, const float* x, int64_t rows, float* y) const
     case Kind::kNormalizeByBatch:
       std::copy(x, x + n, y);
       return NormalizeColumns(y, rows, stage.in, stage.eps);
+    case Kind::kCut:
+      for (int64_t i = 0; i < n; ++i) y[i] = std::clamp(x[i], -stage.cut, stage.cut);
+      return;
     case Kind::kActivate:
       return Activate(stage.activation, x, n, y);
   }
@@ -103,10 +119,20 @@ PlanBuilder::PlanBuilder(int in_features, int64_t step, const LossSpec& loss)
   plan_.in_features_ = in_features;
   plan_.step_ = step;
   plan_.loss_ = loss;
+  plan_.experts_.emplace_back();
+}
+
+void PlanBuilder::BeginExpert(double weight) {
+  if (!plan_.experts_.back().stages.empty() || is_open_ || has_affine_) {
+    EndExpert();
+    plan_.experts_.emplace_back();
+    width_ = plan_.in_features_;
+  }
+  plan_.experts_.back().weight = weight;
 }
 
 Plan::Stage& PlanBuilder::Add(Plan::Kind kind, int out) {
-  Plan::Stage& stage = plan_.stages_.emplace_back();
+  Plan::Stage& stage = plan_.experts_.back().stages.emplace_back();
   stage.kind = kind;
   stage.in = width_;
   stage.out = out;
@@ -133,12 +159,14 @@ void PlanBuilder::Linear(ConstMatrixView weight, const float* bias) {
 }
 
 void PlanBuilder::Normalize(const double* mean, const double* var, double eps, const float* weight,
-                            const float* bias) {
+                            const float* bias, float cut) {
   const int n = is_open_ ? static_cast<int>(open_.out_scale.size()) : width_;
   const Eigen::Map<const Eigen::ArrayXd> center(mean, n);
-  Eigen::ArrayXd scale = Widen(weight, n, 1);
-  for (int c = 0; c < n; ++c) scale[c] *= InverseStd(var[c], eps);
+  Eigen::ArrayXd inverse_std(n);
+  for (int c = 0; c < n; ++c) inverse_std[c] = InverseStd(var[c], eps);
   const Eigen::ArrayXd shift = Widen(bias, n, 0);
+  if (cut > 0) return NormalizeAndCut(center, inverse_std, cut, Widen(weight, n, 1), shift);
+  const Eigen::ArrayXd scale = Widen(weight, n, 1) * inverse_std;
   if (is_open_) {
     open_.out_scale *= scale;
     open_.bias = (open_.bias - center) * scale + shift;
@@ -151,6 +179,23 @@ void PlanBuilder::Normalize(const double* mean, const double* var, double eps, c
     stage.factor = Eigen::ArrayXd::Ones(n);
     Affine(scale, shift);
   }
+}
+
+void PlanBuilder::NormalizeAndCut(const Eigen::ArrayXd& mean, const Eigen::ArrayXd& inverse_std,
+                                  float cut, const Eigen::ArrayXd& scale,
+                                  const Eigen::ArrayXd& shift) {
+  if (is_open_) {
+    open_.out_scale *= inverse_std;
+    open_.bias = (open_.bias - mean) * inverse_std;
+    Close();
+  } else {
+    Close();
+    Plan::Stage& stage = Add(Plan::Kind::kStandardize, width_);
+    stage.mean = mean;
+    stage.factor = inverse_std;
+  }
+  Add(Plan::Kind::kCut, width_).cut = cut;
+  Affine(scale, shift);
 }
 
 void PlanBuilder::NormalizeByBatch(double eps, const float* weight, const float* bias) {
@@ -196,13 +241,29 @@ void PlanBuilder::Close() {
   }
 }
 
-Plan PlanBuilder::Build() && {
+void PlanBuilder::Denormalize(const Eigen::ArrayXd& mean, const Eigen::ArrayXd& std) {
+  if (is_open_) {
+    open_.out_scale *= std;
+    open_.bias = open_.bias * std + mean;
+  } else if (has_affine_) {
+    scale_ *= std;
+    shift_ = shift_ * std + mean;
+  } else {
+    Affine(std, mean);
+  }
+}
+
+void PlanBuilder::EndExpert() {
   Close();
   plan_.out_features_ = width_;
-  if (plan_.stages_.empty()) {  // identity alone
+  if (plan_.experts_.back().stages.empty()) {  // identity alone
     Affine(Eigen::ArrayXd::Ones(width_), Eigen::ArrayXd::Zero(width_));
     Close();
   }
+}
+
+Plan PlanBuilder::Build() && {
+  EndExpert();
   return std::move(plan_);
 }
 

@@ -11,7 +11,8 @@
 
 namespace lazynorm {
 
-// A network as it predicts: running statistics folded into the linear layers, dropout gone. Folding
+// A model as it predicts: running statistics folded into the linear layers, dropout gone, the scale
+// of the targets folded into the last of them, experts averaged (experts.h). Folding
 // is done in double and rounded once. Each row's prediction is the same bit for bit whatever rows
 // are beside it. Immutable, thread-safe.
 //
@@ -40,7 +41,7 @@ class Plan {
  private:
   friend class PlanBuilder;
 
-  enum class Kind { kLinear, kStandardize, kScaleShift, kNormalizeByBatch, kActivate };
+  enum class Kind { kLinear, kStandardize, kScaleShift, kNormalizeByBatch, kCut, kActivate };
   struct Stage {
     Kind kind;
     int in = 0, out = 0;
@@ -48,13 +49,20 @@ class Plan {
     Eigen::ArrayXf scale, shift;  // kLinear: shift; kScaleShift: both
     Eigen::ArrayXd mean, factor;  // kStandardize
     double eps = 0;               // kNormalizeByBatch
+    float cut = 0;                // kCut
     ActivationSpec activation;    // kActivate
   };
 
+  struct Expert {
+    double weight = 1;
+    std::vector<Stage> stages;
+  };
+
   void PredictBlock(ConstMatrixView x, MatrixView y) const;
+  void PredictExpert(const Expert& expert, ConstMatrixView x, MatrixView y) const;
   void Run(const Stage& stage, const float* x, int64_t rows, float* y) const;
 
-  std::vector<Stage> stages_;
+  std::vector<Expert> experts_;
   int64_t step_ = 0;
   int in_features_ = 0, out_features_ = 0, widest_ = 0;
   int batch_layer_ = -1;  // a layer that looks at the whole batch, or -1
@@ -67,16 +75,21 @@ class PlanBuilder {
  public:
   PlanBuilder(int in_features, int64_t step, const LossSpec& loss);
 
+  // What follows is another expert's network, of this weight; the first one's is 1 unless said.
+  void BeginExpert(double weight);
   // Names the layer that speaks next.
   void BeginLayer(int index) { layer_ = index; }
   // weight: [out, in]; bias: [out] or null. Must outlive Build.
   void Linear(ConstMatrixView weight, const float* bias);
-  // weight * (x - mean) / sqrt(var + eps) + bias; weight and bias may be null.
+  // weight * (x - mean) / sqrt(var + eps) + bias; weight and bias may be null. What is normalised
+  // is cut at +-cut first, unless that is 0.
   void Normalize(const double* mean, const double* var, double eps, const float* weight,
-                 const float* bias);
+                 const float* bias, float cut = 0);
   // The same with the statistics of the batch that is predicted.
   void NormalizeByBatch(double eps, const float* weight, const float* bias);
   void Activate(const ActivationSpec& activation);
+  // The end of an expert's network: y * std + mean.
+  void Denormalize(const Eigen::ArrayXd& mean, const Eigen::ArrayXd& std);
 
   Plan Build() &&;
 
@@ -88,7 +101,10 @@ class PlanBuilder {
   };
 
   void Close();
+  void EndExpert();
   void Affine(const Eigen::ArrayXd& scale, const Eigen::ArrayXd& shift);
+  void NormalizeAndCut(const Eigen::ArrayXd& mean, const Eigen::ArrayXd& inverse_std, float cut,
+                       const Eigen::ArrayXd& scale, const Eigen::ArrayXd& shift);
   Plan::Stage& Add(Plan::Kind kind, int out);
 
   Plan plan_;

@@ -67,6 +67,10 @@ absl::Status CheckLayer(const LayerSpec& layer, const std::string& at, const Lim
             return Checker(at + ".batch_norm")
                 .NotNegative("eps", s.eps)
                 .Share("momentum", s.momentum)
+                .Expect(
+                    s.track_running_stats || s.training_statistics == TrainingStatistics::kBatch,
+                    "training_statistics", "BATCH where nothing is tracked",
+                    static_cast<int>(s.training_statistics))
                 .status();
           },
           [&](const ActivationSpec& s) {
@@ -215,10 +219,19 @@ absl::Status CheckSize(const ModelSpec& spec, int in_features, const Limits& lim
     return LimitExceeded("features", absl::StrCat("expected at most ", limits.max_width,
                                                   " columns, got ", in_features));
   }
-  const int64_t count = ParameterCount(spec, in_features);
-  if (count <= limits.max_parameters) return absl::OkStatus();
-  return LimitExceeded("spec.layers", absl::StrCat("expected at most ", limits.max_parameters,
-                                                   " parameters, got ", count));
+  const std::vector<ExpertSpec> experts = Experts(spec.learning);
+  const int64_t count = ParameterCount(spec, in_features) * static_cast<int64_t>(experts.size());
+  if (count > limits.max_parameters) {
+    return LimitExceeded("spec.layers", absl::StrCat("expected at most ", limits.max_parameters,
+                                                     " parameters, got ", count));
+  }
+  int64_t rows = 0;
+  for (const ExpertSpec& expert : experts) rows += expert.replay.capacity;
+  const int64_t values = rows * (in_features + OutFeatures(spec, in_features) + 1);
+  if (values <= limits.max_replay_values) return absl::OkStatus();
+  return LimitExceeded("spec.learning.replay.capacity",
+                       absl::StrCat("expected at most ", limits.max_replay_values,
+                                    " numbers in all rows kept, got ", values));
 }
 
 absl::Status Validate(const ModelSpec& spec, const Limits& limits) {
@@ -236,7 +249,7 @@ absl::Status Validate(const ModelSpec& spec, const Limits& limits) {
                        "entropy; for two classes in one output use BCE");
   }
   RETURN_IF_ERROR(CheckOptimizer(spec.optimizer));
-  RETURN_IF_ERROR(ValidateLearning(spec.learning, "INVALID_SPEC", "spec.learning"));
+  RETURN_IF_ERROR(ValidateLearning(spec.learning, spec.loss, "INVALID_SPEC", "spec.learning"));
   if (spec.in_features < 0) {
     return InvalidSpec("spec.in_features",
                        absl::StrCat("expected 0 (lazy) or a width, got ", spec.in_features));
@@ -245,14 +258,73 @@ absl::Status Validate(const ModelSpec& spec, const Limits& limits) {
   return CheckSize(spec, std::max(1, ExpectedInFeatures(spec)), limits);
 }
 
-absl::Status ValidateLearning(const LearningSpec& learning, absl::string_view reason,
-                              absl::string_view prefix) {
-  if (std::isfinite(learning.clip_grad_norm) && learning.clip_grad_norm >= 0) {
-    return absl::OkStatus();
+namespace {
+
+// Refuses one field of the learning options.
+class LearningChecker {
+ public:
+  LearningChecker(absl::string_view reason, absl::string_view prefix)
+      : reason_(reason), prefix_(prefix) {}
+
+  void Expect(bool good, absl::string_view field, absl::string_view expected, double got) {
+    if (!good && status_.ok()) {
+      status_ =
+          MakeError(absl::StatusCode::kInvalidArgument, reason_, absl::StrCat(prefix_, ".", field),
+                    absl::StrCat("expected ", expected, ", got ", got));
+    }
   }
-  return MakeError(
-      absl::StatusCode::kInvalidArgument, reason, absl::StrCat(prefix, ".clip_grad_norm"),
-      absl::StrCat("expected a number of at least 0 (0 is off), got ", learning.clip_grad_norm));
+  void Replay(const ReplaySpec& s, absl::string_view at) {
+    Expect(s.capacity >= 0, absl::StrCat(at, "replay.capacity"), "at least 0 (0 is off)",
+           s.capacity);
+    Expect(s.rows_per_step >= 0 && s.rows_per_step <= s.capacity,
+           absl::StrCat(at, "replay.rows_per_step"), "0 to capacity", s.rows_per_step);
+  }
+  void Updates(int updates, absl::string_view at) {
+    Expect(updates >= 1 && updates <= kMostUpdates, absl::StrCat(at, "updates_per_request"),
+           absl::StrCat("1 to ", kMostUpdates), updates);
+  }
+  absl::Status status() const { return status_; }
+
+ private:
+  static constexpr int kMostUpdates = 1000;
+  absl::string_view reason_, prefix_;
+  absl::Status status_;
+};
+
+}  // namespace
+
+absl::Status ValidateLearning(const LearningSpec& s, const LossSpec& loss, absl::string_view reason,
+                              absl::string_view prefix) {
+  constexpr size_t kMostExperts = 16;
+  LearningChecker check(reason, prefix);
+  check.Expect(std::isfinite(s.clip_grad_norm) && s.clip_grad_norm >= 0, "clip_grad_norm",
+               "a number of at least 0 (0 is off)", s.clip_grad_norm);
+  check.Replay(s.replay, "");
+  check.Updates(s.updates_per_request, "");
+  check.Expect(!s.normalize_targets || !IsClassification(loss.kind), "normalize_targets",
+               "false: the targets of a classification loss are classes", s.normalize_targets);
+  check.Expect(s.experts.size() <= kMostExperts, "experts", absl::StrCat("at most ", kMostExperts),
+               s.experts.size());
+  check.Expect(s.experts.empty() || s.replay == ReplaySpec(), "replay",
+               "none beside experts, which have their own", s.replay.capacity);
+  for (size_t i = 0; i < s.experts.size(); ++i) {
+    const ExpertSpec& e = s.experts[i];
+    const std::string at = absl::StrCat("experts[", i, "].");
+    check.Replay(e.replay, at);
+    check.Updates(e.updates_per_request, at);
+    check.Expect(std::isfinite(e.learning_rate) && e.learning_rate >= 0, at + "learning_rate",
+                 "at least 0 (0 is the optimizer's)", e.learning_rate);
+  }
+  check.Expect(std::isfinite(s.hedge_rate) && s.hedge_rate >= 0, "hedge_rate",
+               "a number of at least 0", s.hedge_rate);
+  check.Expect(s.hedge_discount >= 0 && s.hedge_discount <= 1, "hedge_discount",
+               "a number from 0 to 1", s.hedge_discount);
+  return check.status();
+}
+
+std::vector<ExpertSpec> Experts(const LearningSpec& learning) {
+  if (!learning.experts.empty()) return learning.experts;
+  return {{.replay = learning.replay, .updates_per_request = learning.updates_per_request}};
 }
 
 double LearningRate(const OptimizerSpec& optimizer) {

@@ -19,12 +19,19 @@ struct LinearSpec {
   bool bias = true;
 };
 
+// What a training pass of a batch norm normalises with.
+enum class TrainingStatistics {
+  kBatch,    // the batch's own statistics, as torch does
+  kRunning,  // the running statistics, this batch included
+};
+
 struct BatchNormSpec {
   double eps = 1e-5;
   double momentum = 0.1;    // the share of the new batch
   bool cumulative = false;  // plain average over all batches, instead of momentum
   bool affine = true;
   bool track_running_stats = true;
+  TrainingStatistics training_statistics = TrainingStatistics::kBatch;
 };
 
 enum class ActivationKind {
@@ -101,8 +108,31 @@ struct AdagradSpec {
 
 using OptimizerSpec = std::variant<AdamSpec, AdamWSpec, SgdSpec, RmsPropSpec, AdagradSpec>;
 
+// Past rows to learn from again; capacity 0: none.
+struct ReplaySpec {
+  int capacity = 0;       // rows kept, a uniform sample of all seen
+  int rows_per_step = 0;  // drawn for each update, beside the request's own
+
+  bool operator==(const ReplaySpec&) const = default;
+};
+
+// One of several learners of the same shape inside one model.
+struct ExpertSpec {
+  ReplaySpec replay;
+  int updates_per_request = 1;
+  double learning_rate = 0;  // 0: the optimizer's
+
+  bool operator==(const ExpertSpec&) const = default;
+};
+
 struct LearningSpec {
   double clip_grad_norm = 0;  // 0: off
+  ReplaySpec replay;
+  int updates_per_request = 1;
+  bool normalize_targets = false;   // regression only
+  std::vector<ExpertSpec> experts;  // empty: one, with the replay and updates above
+  double hedge_rate = 0.3;
+  double hedge_discount = 0.95;  // a row
 
   bool operator==(const LearningSpec&) const = default;
 };
@@ -118,10 +148,15 @@ struct ModelSpec {
   std::vector<std::string> class_names;
 };
 
+// The learners of a model, one at least: its experts, or the one that replay and
+// updates_per_request describe.
+std::vector<ExpertSpec> Experts(const LearningSpec& learning);
+
 // What a server allows.
 struct Limits {
   int max_width = 16384;
-  int64_t max_parameters = 50'000'000;
+  int64_t max_parameters = 50'000'000;     // of all experts together
+  int64_t max_replay_values = 50'000'000;  // rows kept times their features, targets and weight
 };
 
 // The width the spec asks for: in_features, or one for each feature name; 0 if lazy.
@@ -137,8 +172,8 @@ int64_t ParameterCount(const ModelSpec& spec, int in_features);
 absl::Status Validate(const ModelSpec& spec, const Limits& limits);
 
 // INVALID_ARGUMENT with this reason, naming the field as "<prefix>.clip_grad_norm".
-absl::Status ValidateLearning(const LearningSpec& learning, absl::string_view reason,
-                              absl::string_view prefix);
+absl::Status ValidateLearning(const LearningSpec& learning, const LossSpec& loss,
+                              absl::string_view reason, absl::string_view prefix);
 
 // LIMIT_EXCEEDED if a network of this input width is larger than allowed.
 absl::Status CheckSize(const ModelSpec& spec, int in_features, const Limits& limits);

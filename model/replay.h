@@ -1,0 +1,69 @@
+#ifndef LAZYNORM_MODEL_REPLAY_H_
+#define LAZYNORM_MODEL_REPLAY_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "model/batch.h"
+#include "model/random.h"
+
+namespace lazynorm {
+
+// Labelled rows with memory of their own. Every row has a weight; targets or labels, whichever the
+// first row had, are the same for all.
+class RowBuffer {
+ public:
+  int64_t rows() const { return static_cast<int64_t>(weights_.size()); }
+  int64_t width() const { return features_width_; }
+
+  void Clear();
+  void Append(const Batch& batch, int64_t row);
+  void Append(const RowBuffer& other, int64_t row);
+  void Replace(int64_t place, const Batch& batch, int64_t row);
+
+  void Truncate(int64_t rows);
+
+  // The rows so far; good until the next change.
+  Batch batch() const;
+  // The targets, to be changed in place.
+  MatrixView targets();
+
+ private:
+  void SetShape(const Batch& batch);
+
+  int64_t features_width_ = 0, targets_width_ = 0;
+  bool has_labels_ = false;
+  std::vector<float> features_, targets_, weights_;
+  std::vector<int32_t> labels_;
+};
+
+// A uniform sample of all rows ever seen, `capacity` of them: algorithm R (Vitter: "Random sampling
+// with a reservoir", 1985). Which rows are kept and drawn depends on the random numbers given and
+// on how many rows were seen, nothing else. Thread-compatible.
+class Reservoir {
+ public:
+  explicit Reservoir(int capacity) : capacity_(capacity) {}
+
+  // Keeps as many of the rows as fit.
+  void SetCapacity(int capacity);
+
+  int64_t seen() const { return seen_; }
+  int64_t size() const { return rows_.rows(); }
+
+  // Each row of the batch takes the place of a kept one with the chance capacity / seen.
+  void Add(const Batch& batch, const Random& random);
+
+  // Appends `count` different rows (all, if fewer are kept), each set of rows as likely as any
+  // other (Floyd's algorithm: Bentley & Floyd, "A sample of brilliance", 1987).
+  void Draw(int64_t count, const Random& random, RowBuffer& out);
+
+ private:
+  int capacity_;
+  int64_t seen_ = 0;
+  RowBuffer rows_;
+  std::vector<bool> drawn_;
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_MODEL_REPLAY_H_
