@@ -19,9 +19,9 @@ struct Survey {
   int largest_class = 0;
 };
 
-// Reads all of `path`, which must be a file. Where only the header is needed, because no column is
-// one-hot and `with_targets` is false, the standard input will do: it is read later, so only a
-// file's header is read and feature_names stay empty for "-". InputError: the file or its columns.
+// Reads `path` as far as it takes: all of a file with one-hot columns or `with_targets`, else its
+// header. Of "-", which could not be read again, it reads and tells nothing. InputError: the file
+// or its columns; "-" where values would have to be read.
 absl::StatusOr<Survey> SurveyTable(const std::string& path, const ColumnOptions& options,
                                    bool with_targets);
 

@@ -163,7 +163,7 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
     if (room && Open() && !ended_ && !reading_ && !waiting_ && !handing_over_ && !half_closed_) {
       reading_ = true;
       Hold();
-      stream_.Read(&incoming_, read_tag_.tag());
+      stream_.Read(&incoming_, read_tag_.Send());
     }
   }
 
@@ -176,7 +176,7 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
     writing_ = true;
     Hold();
     method_->metrics->Sent();
-    stream_.Write(*answer, written_tag_.tag());  // serialized here
+    stream_.Write(*answer, written_tag_.Send());  // serialized here
   }
 
   void EndAfterTheLastMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

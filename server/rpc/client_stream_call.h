@@ -79,7 +79,7 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
   void Read() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (ended_) return;
     Hold();
-    reader_.Read(&incoming_, read_tag_.tag());
+    reader_.Read(&incoming_, read_tag_.Send());
   }
 
   void OnRead(bool ok) {
@@ -100,7 +100,7 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
     MutexLock lock(&mutex_);
     if (ended_) return;
     Hold();
-    reader_.SendInitialMetadata(probe_tag_.tag());
+    reader_.SendInitialMetadata(probe_tag_.Send());
   }
 
   void OnProbed(bool ok) {

@@ -71,7 +71,10 @@ absl::StatusOr<absl::Duration> WatchInterval(const v1::WatchModelRequest& reques
                    absl::StrCat("expected at least 0, got ", absl::FormatDuration(interval)));
 }
 
-// Sends a model's status whenever it has changed, looking once an interval.
+// How long a watch may take to see that its model or its caller is gone.
+constexpr absl::Duration kWatchLook = absl::Seconds(1);
+
+// Sends a model's status whenever it has changed, at most once an interval.
 class Watch : public std::enable_shared_from_this<Watch> {
  public:
   Watch(Transport& transport, std::shared_ptr<HostedModel> model,
@@ -84,10 +87,14 @@ class Watch : public std::enable_shared_from_this<Watch> {
   void Tick() {
     if (stream_->cancelled()) return;
     if (model_->deleted()) return stream_->Finish(ModelNotFound(model_->id()));
+    const absl::Time now = absl::Now();
     const std::shared_ptr<const ModelView> view = model_->view();
-    if (view != sent_ && (sent_ == nullptr || Changed(*sent_, *view))) Send(view);
+    const bool due = sent_ == nullptr || (now >= sent_at_ + interval_ && Changed(*sent_, *view));
+    if (due) Send(view, now);
+    const absl::Time next = std::max(sent_at_ + interval_, now + absl::Milliseconds(10));
     // A transport that shuts down drops the timer, and with it the watch.
-    transport_.RunAt(absl::Now() + interval_, [self = shared_from_this()] { self->Tick(); });
+    transport_.RunAt(std::min(next, now + kWatchLook),
+                     [self = shared_from_this()] { self->Tick(); });
   }
 
  private:
@@ -95,8 +102,7 @@ class Watch : public std::enable_shared_from_this<Watch> {
     return a.step != b.step || a.statistics_frozen != b.statistics_frozen;
   }
 
-  void Send(std::shared_ptr<const ModelView> view) {
-    const absl::Time now = absl::Now();
+  void Send(std::shared_ptr<const ModelView> view, absl::Time now) {
     v1::ModelStatus status;
     status.set_model(model_->id());
     status.set_step(view->step);

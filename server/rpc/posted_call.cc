@@ -9,7 +9,7 @@ void PostedCall::Post() {
   self_ = shared_from_this();
   method_->admission->Posted();
   holds_ = 2;  // the request's tag, and the tag that says that the call is over
-  context_.AsyncNotifyWhenDone(done_tag_.tag());
+  context_.AsyncNotifyWhenDone(done_tag_.Send());
 }
 
 void PostedCall::Release() {

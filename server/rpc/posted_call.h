@@ -39,9 +39,9 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
  protected:
   // To be called first, with the tag of gRPC's request operation still to be given to gRPC.
   void Post();
-  Tag* request_tag() { return request_tag_.tag(); }
+  Tag* request_tag() { return request_tag_.Send(); }
   // The tag of the operation that ends the call.
-  Tag* end_tag() { return end_tag_.tag(); }
+  Tag* end_tag() { return end_tag_.Send(); }
 
   void Hold() { holds_.fetch_add(1, std::memory_order_relaxed); }
   // The call may be gone when this returns.

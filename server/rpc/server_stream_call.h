@@ -96,7 +96,7 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
       writing_ = true;
       this->Hold();
       this->method_->metrics->Sent();
-      writer_.Write(queue_.front(), written_tag_.tag());  // serialized here
+      writer_.Write(queue_.front(), written_tag_.Send());  // serialized here
       queue_.pop_front();
     } else if (ending_.has_value()) {
       this->EndLocked(ending_->code());

@@ -22,7 +22,7 @@ std::shared_ptr<Timer> Timers::RunAt(grpc::CompletionQueue* queue, absl::Time wh
   MutexLock lock(&mutex_);
   if (closed_ || queue == nullptr) return timer;
   timers_.emplace(timer.get(), timer);
-  timer->alarm_.Set(queue, absl::ToChronoTime(when), static_cast<Tag*>(timer.get()));
+  timer->alarm_.Set(queue, absl::ToChronoTime(when), timer->Send());
   return timer;
 }
 

@@ -27,10 +27,9 @@ class Timer final : public Tag {
   // The function will not run, unless it already does or has.
   void Cancel();
 
-  void Complete(bool ok) override;
-
  private:
   friend class Timers;
+  void Complete(bool ok) override;
 
   Timers* const timers_;
   absl::AnyInvocable<void()> fn_;  // the polling thread's

@@ -66,7 +66,10 @@ void TrainingService::Train(const v1::TrainRequest& request, std::shared_ptr<Com
        .done =
            [model = *model, done = std::move(done)](absl::StatusOr<StepResult> result) mutable {
              if (!result.ok()) {
-               model->metrics().TrainRejected(ReasonOf(result.status()));
+               // What only stood behind a refused message was not refused itself.
+               if (!absl::IsCancelled(result.status())) {
+                 model->metrics().TrainRejected(ReasonOf(result.status()));
+               }
                return done(result.status());
              }
              v1::TrainResponse response;

@@ -141,10 +141,10 @@ TEST(EvaluateTest, PiecesGiveWhatAllAtOnceGives) {
     for (int begin = 0, size = 1; begin < 40;
          begin += size, size = std::min(size + 2, 40 - begin)) {
       Batch piece = all.rows.batch();
-      new (&piece.features) ConstMatrixView(all.rows.x.data() + begin, size, 1);
+      piece.features = {all.rows.x.data() + begin, size, 1};
       if (!all.rows.labels.empty()) piece.labels = piece.labels.subspan(begin, size);
       if (all.rows.y.size() > 0) {
-        new (&piece.targets) ConstMatrixView(all.rows.y.data() + begin * outputs, size, outputs);
+        piece.targets = {all.rows.y.data() + begin * outputs, size, outputs};
       }
       piece.sample_weights = piece.sample_weights.subspan(begin, size);
       evaluator.Add(ConstMatrixView(all.out.data() + begin * outputs, size, outputs), piece);
