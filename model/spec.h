@@ -132,7 +132,7 @@ struct LearningSpec {
   bool normalize_targets = false;   // regression only
   std::vector<ExpertSpec> experts;  // empty: one, with the replay and updates above
   double hedge_rate = 0.3;
-  double hedge_discount = 0.95;  // a row
+  double hedge_discount = 0.99;  // a row
 
   bool operator==(const LearningSpec&) const = default;
 };

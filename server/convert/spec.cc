@@ -68,6 +68,12 @@ absl::StatusOr<BatchNormSpec> ToBatchNorm(const v1::BatchNorm& proto, const std:
   SetIf(proto.has_affine(), proto.affine(), spec.affine);
   SetIf(proto.has_track_running_stats(), proto.track_running_stats(), spec.track_running_stats);
   spec.cumulative = proto.cumulative();
+  if (!v1::TrainingStatistics_IsValid(proto.training_statistics())) {
+    return UnknownValue(field + ".training_statistics", proto.training_statistics());
+  }
+  if (proto.training_statistics() == v1::TRAINING_STATISTICS_RUNNING) {
+    spec.training_statistics = TrainingStatistics::kRunning;
+  }
   return spec;
 }
 
@@ -170,6 +176,57 @@ OptimizerSpec ToOptimizer(const v1::Optimizer& proto) {
   return ToAdam<AdamSpec>(proto.adam());
 }
 
+ReplaySpec ToReplay(const v1::Replay& proto) {
+  return {.capacity = proto.capacity(), .rows_per_step = proto.rows_per_step()};
+}
+
+int OneIfUnset(int updates) {
+  return updates == 0 ? 1 : updates;
+}
+
+std::vector<ExpertSpec> ToExperts(const v1::Learning& proto) {
+  std::vector<ExpertSpec> experts;
+  for (const v1::Expert& expert : proto.experts()) {
+    experts.push_back({.replay = ToReplay(expert.replay()),
+                       .updates_per_request = OneIfUnset(expert.updates_per_request()),
+                       .learning_rate = expert.learning_rate()});
+  }
+  return experts;
+}
+
+LearningSpec ToLearning(const v1::Learning& proto) {
+  LearningSpec s;
+  s.clip_grad_norm = proto.clip_grad_norm();
+  s.replay = ToReplay(proto.replay());
+  s.updates_per_request = OneIfUnset(proto.updates_per_request());
+  s.normalize_targets = proto.normalize_targets();
+  s.experts = ToExperts(proto);
+  SetIf(proto.hedge_rate() != 0, proto.hedge_rate(), s.hedge_rate);
+  SetIf(proto.hedge_discount() != 0, proto.hedge_discount(), s.hedge_discount);
+  return s;
+}
+
+void WriteReplay(const ReplaySpec& s, v1::Replay* out) {
+  out->set_capacity(s.capacity);
+  out->set_rows_per_step(s.rows_per_step);
+}
+
+void WriteLearning(const LearningSpec& s, v1::Learning* out) {
+  out->set_clip_grad_norm(s.clip_grad_norm);
+  if (s.replay.capacity > 0) WriteReplay(s.replay, out->mutable_replay());
+  if (s.experts.empty()) out->set_updates_per_request(s.updates_per_request);
+  out->set_normalize_targets(s.normalize_targets);
+  for (const ExpertSpec& expert : s.experts) {
+    v1::Expert* proto = out->add_experts();
+    if (expert.replay.capacity > 0) WriteReplay(expert.replay, proto->mutable_replay());
+    proto->set_updates_per_request(expert.updates_per_request);
+    proto->set_learning_rate(expert.learning_rate);
+  }
+  if (s.experts.empty()) return;
+  out->set_hedge_rate(s.hedge_rate);
+  out->set_hedge_discount(s.hedge_discount);
+}
+
 // Writes one layer, loss or optimizer with all its defaults.
 struct LayerWriter {
   v1::Layer* out;
@@ -184,6 +241,9 @@ struct LayerWriter {
     if (!s.cumulative) proto->set_momentum(s.momentum);
     proto->set_affine(s.affine);
     proto->set_track_running_stats(s.track_running_stats);
+    proto->set_training_statistics(s.training_statistics == TrainingStatistics::kRunning
+                                       ? v1::TRAINING_STATISTICS_RUNNING
+                                       : v1::TRAINING_STATISTICS_BATCH);
   }
   void operator()(const ActivationSpec& s) const {
     out->mutable_activation()->set_kind(
@@ -253,6 +313,30 @@ std::vector<std::string> UpdatePaths(const v1::UpdateModelRequest& proto) {
   return paths;
 }
 
+// Takes what one path names over into the command; false if it names nothing.
+bool TakePath(absl::string_view path, double learning_rate, const LearningSpec& learning,
+              UpdateCommand& command) {
+  const bool all = path == "*" || path == "learning";
+  bool known = all;
+  const auto take = [&](absl::string_view name, const auto& value, auto& field) {
+    if (!all && path != absl::StrCat("learning.", name)) return;
+    field = value;
+    known = true;
+  };
+  take("clip_grad_norm", learning.clip_grad_norm, command.clip_grad_norm);
+  take("replay", learning.replay, command.replay);
+  take("updates_per_request", learning.updates_per_request, command.updates_per_request);
+  take("normalize_targets", learning.normalize_targets, command.normalize_targets);
+  take("experts", learning.experts, command.experts);
+  take("hedge_rate", learning.hedge_rate, command.hedge_rate);
+  take("hedge_discount", learning.hedge_discount, command.hedge_discount);
+  if (path == "*" || path == "learning_rate") {
+    command.learning_rate = learning_rate;
+    known = true;
+  }
+  return known;
+}
+
 }  // namespace
 
 absl::StatusOr<ModelSpec> FromProto(const v1::ModelSpec& proto) {
@@ -269,7 +353,7 @@ absl::StatusOr<ModelSpec> FromProto(const v1::ModelSpec& proto) {
   }
   ASSIGN_OR_RETURN(spec.loss, ToLoss(proto.loss()));
   spec.optimizer = ToOptimizer(proto.optimizer());
-  spec.learning.clip_grad_norm = proto.learning().clip_grad_norm();
+  spec.learning = ToLearning(proto.learning());
   spec.seed = proto.seed();
   spec.in_features = proto.in_features();
   spec.feature_names.assign(proto.feature_names().begin(), proto.feature_names().end());
@@ -282,7 +366,7 @@ v1::ModelSpec ToProto(const ModelSpec& spec) {
   for (const LayerSpec& layer : spec.layers) std::visit(LayerWriter{proto.add_layers()}, layer);
   WriteLoss(spec.loss, proto.mutable_loss());
   std::visit(OptimizerWriter{proto.mutable_optimizer()}, spec.optimizer);
-  proto.mutable_learning()->set_clip_grad_norm(spec.learning.clip_grad_norm);
+  WriteLearning(spec.learning, proto.mutable_learning());
   proto.set_seed(spec.seed);
   proto.set_in_features(spec.in_features);
   proto.mutable_feature_names()->Assign(spec.feature_names.begin(), spec.feature_names.end());
@@ -296,19 +380,13 @@ absl::StatusOr<UpdateCommand> FromProto(const v1::UpdateModelRequest& proto) {
     return InvalidUpdate("update_mask",
                          "expected learning or learning_rate, got nothing to change");
   }
+  const LearningSpec learning = ToLearning(proto.learning());
   UpdateCommand command;
   for (size_t i = 0; i < paths.size(); ++i) {
-    const bool all = paths[i] == "*";
-    const bool learning = all || paths[i] == "learning";
-    const bool rate = all || paths[i] == "learning_rate";
-    const bool clip = learning || paths[i] == "learning.clip_grad_norm";
-    if (rate) command.learning_rate = proto.learning_rate();
-    if (clip) command.clip_grad_norm = proto.learning().clip_grad_norm();
-    if (rate || clip) continue;
-    return InvalidUpdate(absl::StrCat("update_mask.paths[", i, "]"),
-                         absl::StrCat("expected learning, learning.clip_grad_norm, learning_rate "
-                                      "or *, got ",
-                                      paths[i]));
+    if (TakePath(paths[i], proto.learning_rate(), learning, command)) continue;
+    return InvalidUpdate(
+        absl::StrCat("update_mask.paths[", i, "]"),
+        absl::StrCat("expected learning, learning.FIELD, learning_rate or *, got ", paths[i]));
   }
   return command;
 }
