@@ -135,6 +135,12 @@ void HostedModel::OnStep(const StepResult& result, const StepDiagnostics& diagno
                      .step_time = time});
 }
 
+// Read and shown under one lock: of two threads, the later one shows what is later.
+void HostedModel::OnQueue() {
+  MutexLock lock(&mutex_);
+  metrics_->SetQueueDepth(trainer_->queued());
+}
+
 void HostedModel::OnTurnEnd(const Learner& learner) {
   Publish(learner);
 }
@@ -161,8 +167,8 @@ void HostedModel::Publish(const Learner& learner) {
   now->train_loss = loss_weight_ > 0 ? loss_sum_ / loss_weight_ : nothing;
   now->prequential_loss = loss_weight_ > 0 ? prequential_sum_ / loss_weight_ : nothing;
   now->batch_norm_shift = shift_;
-  const bool changed =
-      first || !same_plan || !same_spec || before->statistics_frozen != now->statistics_frozen;
+  const bool changed = first || before->plan != now->plan || !same_spec ||
+                       before->statistics_frozen != now->statistics_frozen;
   now->update_time = first ? create_time_ : changed ? options_.clock->Now() : before->update_time;
   view_.Set(now);
   metrics_->SetStatisticsFrozen(now->statistics_frozen);

@@ -96,7 +96,7 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   void OnStep(const StepResult& result, const StepDiagnostics& diagnostics,
               absl::Duration time) override;
   void OnTurnEnd(const Learner& learner) override;
-  void OnQueue(int depth) override { metrics_->SetQueueDepth(depth); }
+  void OnQueue() override;
 
   void Publish(const Learner& learner);
   void WakeWaiters(int64_t step);

@@ -33,7 +33,6 @@ void Trainer::Inspect(absl::AnyInvocable<void(const Learner&)> read,
 void Trainer::Enqueue(Pending pending) {
   absl::Status refusal;
   bool start = false;
-  int depth = 0;
   {
     MutexLock lock(&mutex_);
     refusal = closed_;
@@ -43,12 +42,11 @@ void Trainer::Enqueue(Pending pending) {
     }
     if (refusal.ok()) {
       queue_.push_back(std::move(pending));
-      depth = static_cast<int>(queue_.size());
       start = !std::exchange(running_, true);
     }
   }
   if (!refusal.ok()) return Refuse(std::move(pending), refusal);
-  if (auto listener = listener_.lock()) listener->OnQueue(depth);
+  if (auto listener = listener_.lock()) listener->OnQueue();
   if (start) executor_->Run([self = shared_from_this()] { self->Turn(); });
 }
 
@@ -84,33 +82,42 @@ absl::StatusOr<StepResult> Trainer::Apply(const Submission& submission, TurnList
   return result;
 }
 
+absl::AnyInvocable<void()> Trainer::Do(Pending pending, TurnListener* listener) {
+  if (auto* submission = std::get_if<Submission>(&pending)) {
+    absl::StatusOr<StepResult> result = Apply(*submission, listener);
+    return [done = std::move(submission->done), result = std::move(result)]() mutable {
+      done(std::move(result));
+    };
+  }
+  auto& inspection = std::get<Inspection>(pending);
+  inspection.read(*learner_);
+  return [done = std::move(inspection.done)]() mutable { done(absl::OkStatus()); };
+}
+
 // Nobody is answered before the turn's work is published: who has an answer sees it everywhere.
 void Trainer::Turn() {
   const auto listener = listener_.lock();
   const auto end = SteadyClock::now() + absl::ToChronoNanoseconds(kTurn);
-  std::vector<Answer> answers;
+  std::vector<absl::AnyInvocable<void()>> answers;
   Pending pending;
   while (Take(pending)) {
-    if (auto* submission = std::get_if<Submission>(&pending)) {
-      absl::StatusOr<StepResult> result = Apply(*submission, listener.get());
-      answers.push_back({std::move(submission->done), std::move(result)});
-    } else {
-      auto& inspection = std::get<Inspection>(pending);
-      inspection.read(*learner_);
-      inspection.done(absl::OkStatus());
-    }
+    answers.push_back(Do(std::move(pending), listener.get()));
     if (SteadyClock::now() >= end) break;
   }
   if (listener != nullptr) listener->OnTurnEnd(*learner_);
-  for (Answer& answer : answers) answer.done(std::move(answer.result));
-  int depth = 0;
+  for (absl::AnyInvocable<void()>& answer : answers) answer();
+  bool more = false;
   {
     MutexLock lock(&mutex_);
-    depth = static_cast<int>(queue_.size());
-    running_ = depth > 0;
+    more = running_ = !queue_.empty();
   }
-  if (listener != nullptr) listener->OnQueue(depth);
-  if (depth > 0) executor_->Run([self = shared_from_this()] { self->Turn(); });
+  if (listener != nullptr) listener->OnQueue();
+  if (more) executor_->Run([self = shared_from_this()] { self->Turn(); });
+}
+
+int Trainer::queued() const {
+  MutexLock lock(&mutex_);
+  return static_cast<int>(queue_.size());
 }
 
 void Trainer::Close(absl::Status status) {

@@ -43,8 +43,8 @@ class TurnListener {
                       absl::Duration time) = 0;
   // To publish what the turn made of the learner, before anyone is answered.
   virtual void OnTurnEnd(const Learner& learner) = 0;
-  // How many commands wait. May come from any thread.
-  virtual void OnQueue(int depth) = 0;
+  // Trainer::queued() has changed. May come from any thread, from two at once, and late.
+  virtual void OnQueue() = 0;
 };
 
 // The one writer of a learner. Commands wait in a queue; a turn applies what is queued (for at most
@@ -66,6 +66,8 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
                absl::AnyInvocable<void(absl::Status)> done);
   // Answers all that waits, and all that comes, with `status`.
   void Close(absl::Status status);
+  // How much waits for its turn.
+  int queued() const;
 
  private:
   struct Inspection {
@@ -73,15 +75,13 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
     absl::AnyInvocable<void(absl::Status)> done;
   };
   using Pending = std::variant<Submission, Inspection>;
-  struct Answer {
-    absl::AnyInvocable<void(absl::StatusOr<StepResult>)> done;
-    absl::StatusOr<StepResult> result;
-  };
 
   void Enqueue(Pending pending);
   void Turn();
   // Takes the oldest pending one; false when there is none, and then the turn is over.
   bool Take(Pending& pending);
+  // Does what is asked for. Returns what is left: to answer, once the turn is published.
+  absl::AnyInvocable<void()> Do(Pending pending, TurnListener* listener);
   absl::StatusOr<StepResult> Apply(const Submission& submission, TurnListener* listener);
   static void Refuse(Pending pending, const absl::Status& status);
 
@@ -90,7 +90,7 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   Executor* const executor_;
   std::weak_ptr<TurnListener> listener_;
 
-  Mutex mutex_;
+  mutable Mutex mutex_;
   std::deque<Pending> queue_ ABSL_GUARDED_BY(mutex_);
   bool running_ ABSL_GUARDED_BY(mutex_) = false;  // a turn runs or is about to
   absl::Status closed_ ABSL_GUARDED_BY(mutex_);

@@ -91,10 +91,9 @@ class Watch : public std::enable_shared_from_this<Watch> {
     const std::shared_ptr<const ModelView> view = model_->view();
     const bool due = sent_ == nullptr || (now >= sent_at_ + interval_ && Changed(*sent_, *view));
     if (due) Send(view, now);
-    const absl::Time next = std::max(sent_at_ + interval_, now + absl::Milliseconds(10));
+    const absl::Duration look = std::min(interval_, kWatchLook);
     // A transport that shuts down drops the timer, and with it the watch.
-    transport_.RunAt(std::min(next, now + kWatchLook),
-                     [self = shared_from_this()] { self->Tick(); });
+    transport_.RunAt(now + look, [self = shared_from_this()] { self->Tick(); });
   }
 
  private:
