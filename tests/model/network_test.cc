@@ -24,13 +24,13 @@ TEST(NetworkTest, NamesShapesAndOrderAreTorchs) {
        BatchNormSpec{.track_running_stats = false}},
       3);
   std::vector<std::string> names;
-  for (const StateTensor& t : network.Tensors(network.Start(1))) names.push_back(t.name);
+  for (const StateTensor& t : network.Tensors(network.Start(Random(1)))) names.push_back(t.name);
   EXPECT_EQ(names,
             (std::vector<std::string>{"0.weight", "0.bias", "0.running_mean", "0.running_var",
                                       "0.num_batches_tracked", "1.weight", "1.bias",
                                       "3.running_mean", "3.running_var", "3.num_batches_tracked",
                                       "4.weight", "5.weight", "5.bias"}));
-  const auto tensors = network.Tensors(network.Start(1));
+  const auto tensors = network.Tensors(network.Start(Random(1)));
   EXPECT_EQ(Find(tensors, "1.weight").shape, (std::vector<int64_t>{4, 3}));
   EXPECT_EQ(Find(tensors, "4.weight").shape, (std::vector<int64_t>{2, 4}));
   EXPECT_TRUE(Find(tensors, "0.num_batches_tracked").shape.empty());
@@ -41,11 +41,11 @@ TEST(NetworkTest, NamesShapesAndOrderAreTorchs) {
 
 TEST(NetworkTest, TensorsThatAreSetComeBack) {
   const Network network({LinearSpec{.out_features = 4}, BatchNormSpec{}}, 3);
-  auto tensors = network.Tensors(network.Start(1));
+  auto tensors = network.Tensors(network.Start(Random(1)));
   tensors[0].values[5] = 7;
   tensors[5].values[1] = 0;  // a variance may be 0
   tensors[6].int64_values[0] = 1234567890123;
-  NetworkState state = network.Start(2);
+  NetworkState state = network.Start(Random(2));
   ASSERT_TRUE(network.SetTensors(tensors, state).ok());
   ExpectSameTensors(network.Tensors(state), tensors);
   std::reverse(tensors.begin(), tensors.end());
@@ -54,12 +54,12 @@ TEST(NetworkTest, TensorsThatAreSetComeBack) {
 
 TEST(NetworkTest, TensorsThatDoNotFitAreRefusedByField) {
   const Network network({LinearSpec{.out_features = 4}, BatchNormSpec{}}, 3);
-  const auto good = network.Tensors(network.Start(1));
+  const auto good = network.Tensors(network.Start(Random(1)));
   const auto refuse = [&](const std::function<void(std::vector<StateTensor>&)>& spoil,
                           const std::string& field) {
     auto tensors = good;
     spoil(tensors);
-    NetworkState state = network.Start(1);
+    NetworkState state = network.Start(Random(1));
     ExpectRefused(network.SetTensors(tensors, state), "INVALID_STATE", field);
   };
   const float nan = std::numeric_limits<float>::quiet_NaN();
@@ -80,7 +80,7 @@ TEST(NetworkTest, TensorsThatDoNotFitAreRefusedByField) {
 // A pass through a network in training, with gradients by name.
 std::vector<StateTensor> GradientsOf(const std::vector<LayerSpec>& layers, Mode mode) {
   Network network(layers, 4);
-  const NetworkState state = network.Start(3);
+  const NetworkState state = network.Start(Random(3));
   NetworkState next = state;
   const StepContext step{mode, Random(1), state, next};
   const Matrix x = Normal(8, 4, 1);
@@ -128,7 +128,7 @@ TEST(NetworkTest, OtherBiasesKeepTheirGradient) {
 // d loss / d parameters of whole networks against differences of the loss.
 void ExpectGradient(const std::vector<LayerSpec>& layers, Mode mode) {
   Network network(layers, 4);
-  NetworkState state = network.Start(5), next = state;
+  NetworkState state = network.Start(Random(5)), next = state;
   for (int i = 0; i < state.statistics.size(); ++i) state.statistics[i] += 0.3;
   const Rows rows = RegressionRows(10, 4, network.out_features(), 6);
   const LossSpec loss;
