@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -13,7 +14,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/support/server_fixture.h"
@@ -181,6 +181,24 @@ TEST_F(ServerTest, WhatIsQueuedWhenStoppingIsFinishedAndAnswered) {
   EXPECT_THAT(steps, testing::UnorderedElementsAreArray(all));
 }
 
+TEST_F(ServerTest, StoppingDoesNotWaitForStepsThatNeverCome) {
+  client().Create("m", "mlp {}");
+  v1::PredictRequest request = RandomQuery("m", 1, 2, 1);
+  request.set_min_step(5);
+  auto waiting = std::async(std::launch::async, [&] { return client().Predict(request); });
+  grpc::ClientContext context;
+  auto stream = client().prediction->PredictStream(&context);
+  ASSERT_TRUE(stream->Write(request));
+  EXPECT_EQ(waiting.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  const absl::Time begin = absl::Now();
+  server_->Stop(absl::Seconds(30));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+  EXPECT_EQ(waiting.get().error(), Error(StatusCode::UNAVAILABLE, "DRAINING"));
+  v1::PredictResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_EQ(DetailsOf(stream->Finish()), Error(StatusCode::UNAVAILABLE, "DRAINING"));
+}
+
 TEST_F(ServerTest, CountersAreRightAfterAKnownSequenceOfCalls) {
   client().Create("m", "mlp { hidden: 4 }");
   for (int i = 0; i < 3; ++i) client().Train(RandomStep("m", 8, 2, i));
@@ -274,53 +292,6 @@ TEST_F(ServerTest, AnAddressThatIsTakenIsUnavailable) {
   options = TestOptions();
   options.metrics_listen = absl::StrCat("127.0.0.1:", server_->metrics_port());
   EXPECT_FALSE(Server::Start(options).ok());
-}
-
-// A folder of model specs.
-class ModelsDirTest : public ServerTest {
- protected:
-  void SetUp() override {
-    folder_ = absl::StrCat(testing::TempDir(), "/models-", getpid());
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-  void Write(const std::string& name, const std::string& text) {
-    std::ofstream(absl::StrCat(folder_, "/", name)) << text;
-  }
-  absl::StatusOr<std::unique_ptr<Server>> StartHere() {
-    Options options = TestOptions();
-    options.models_dir = folder_;
-    return Server::Start(options);
-  }
-  std::string folder_;
-};
-
-TEST_F(ModelsDirTest, EachSpecIsAModelAtStart) {
-  Write("text.textproto", "mlp { hidden: 4 } seed: 7");
-  Write("json.json", R"({"mlp": {"hidden": [2]}, "inFeatures": 3})");
-  Write("README.md", "not a spec");
-  auto server = StartHere();
-  ASSERT_TRUE(server.ok()) << server.status();
-  Connection client((*server)->ports()[0]);
-  EXPECT_EQ(client.Get("text")->spec().seed(), 7u);
-  EXPECT_EQ(client.Get("json")->in_features(), 3);
-  EXPECT_EQ(client.Health("models/text"), Health::SERVING);
-}
-
-TEST_F(ModelsDirTest, AFileThatIsWrongIsNamed) {
-  for (const auto& [name, text] :
-       std::vector<std::pair<std::string, std::string>>{{"a.textproto", "mlp { hidden: nonsense }"},
-                                                        {"b.json", "{"},
-                                                        {"c.textproto", "mlp { hidden: -1 }"},
-                                                        {"Bad_Name.textproto", "mlp {}"}}) {
-    Write(name, text);
-    const absl::Status status = StartHere().status();
-    EXPECT_FALSE(status.ok()) << name;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(name));
-    std::filesystem::remove(absl::StrCat(folder_, "/", name));
-  }
-  std::filesystem::remove_all(folder_);
-  EXPECT_EQ(StartHere().status().code(), absl::StatusCode::kNotFound);
 }
 
 }  // namespace
