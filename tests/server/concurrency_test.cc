@@ -124,7 +124,6 @@ TEST_F(ConcurrencyTest, OfTwoWidthsThatRaceForALazyModelOneWins) {
 
 TEST_F(ConcurrencyTest, AModelIsDeletedAndMadeAnewUnderTraffic) {
   std::atomic<bool> stop = false;
-  std::atomic<int> served = 0;
   OnThreads(5, [&](int i, Connection& connection) {
     if (i == 0) {
       for (int round = 0; round < 40; ++round) {
