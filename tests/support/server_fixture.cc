@@ -233,20 +233,3 @@ bool Soon(const std::function<bool()>& condition) {
 }
 
 }  // namespace lazynorm
-
-// What ThreadSanitizer cannot know: Debian's gRPC is not instrumented, so the order that its own
-// queues keep is not seen where its inline code was compiled into this program. Each line names
-// one function of gRPC that calls nothing of ours.
-#if defined(__SANITIZE_THREAD__)
-
-extern "C" const char* __tsan_default_suppressions();
-const char* __tsan_default_suppressions() {
-  return
-      // Its thread pool moves its own work into and out of its own queue.
-      "race:^grpc_event_engine::experimental::ThreadPool::Queue::\n"
-      // The status of a unary answer: written by the thread that finishes the call, let go of by
-      // the one that hears that it is sent.
-      "race:^grpc::internal::CallOpServerSendStatus::\n";
-}
-
-#endif
