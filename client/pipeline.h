@@ -1,7 +1,6 @@
 #ifndef LAZYNORM_CLIENT_PIPELINE_H_
 #define LAZYNORM_CLIENT_PIPELINE_H_
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -68,11 +67,12 @@ class StreamCall {
     return Handle(tag, ok);
   }
 
-  // Handles what has happened already, without waiting.
+  // Handles what has happened already, without waiting: any deadline but this one is rounded up to
+  // a sleep of a millisecond.
   void PumpReady() {
     void* tag = nullptr;
     bool ok = false;
-    while (!ended_ && queue_.AsyncNext(&tag, &ok, std::chrono::system_clock::now()) ==
+    while (!ended_ && queue_.AsyncNext(&tag, &ok, gpr_inf_past(GPR_CLOCK_REALTIME)) ==
                           grpc::CompletionQueue::GOT_EVENT) {
       Handle(tag, ok);
     }

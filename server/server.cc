@@ -114,6 +114,10 @@ void Server::BeginDrain() {
 void Server::Stop(absl::Duration grace) {
   SetServing(false);
   transport_.SetPhase(Phase::kDraining);
+  // What waits for a step may wait for one that never comes.
+  for (const auto& model : registry_.List("", options_.max_models)) {
+    model->EndWaits(DrainingError());
+  }
   transport_.Shutdown(absl::Now() + grace);
   trainers_.Stop();
   predictors_.Stop();

@@ -8,19 +8,28 @@
 #include "model/kernels.h"
 #include "model/kernels/columns.h"
 
+// Says of the loop behind it that what it writes is not what it reads. GCC would give up on checking
+// so many arrays and leave the loop scalar; Clang checks them.
+#if defined(__GNUC__) && !defined(__clang__)
+#define LAZYNORM_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define LAZYNORM_INDEPENDENT
+#endif
+
 namespace lazynorm {
 namespace {
 
 template <bool kBuffer>
 bool SgdPass(const SgdStep& s, const OptimizerArrays& o) {
-  const float* __restrict p = o.p;
-  const float* __restrict g = o.g;
-  const float* __restrict buffer = o.moments;
-  float* __restrict new_p = o.new_p;
-  float* __restrict new_buffer = o.new_moments;
+  const float* p = o.p;
+  const float* g = o.g;
+  const float* buffer = o.moments;
+  float* new_p = o.new_p;
+  float* new_buffer = o.new_moments;
   const float ahead = s.nesterov ? s.momentum : 0.0f;
   const float kept = s.first ? 0.0f : s.momentum;
   uint32_t largest = 0;
+  LAZYNORM_INDEPENDENT
   for (int64_t i = 0; i < o.n; ++i) {
     const float decayed = g[i] * o.clip + s.l2 * p[i];
     float step = decayed;
@@ -42,16 +51,17 @@ bool Sgd(const SgdStep& s, const OptimizerArrays& o) {
 
 template <bool kAmsgrad>
 bool AdamPass(const AdamStep& s, const OptimizerArrays& o) {
-  const float* __restrict p = o.p;
-  const float* __restrict g = o.g;
-  const float* __restrict m = o.moments;
-  const float* __restrict v = o.moments + o.n;
-  const float* __restrict vmax = o.moments + 2 * o.n;
-  float* __restrict new_p = o.new_p;
-  float* __restrict new_m = o.new_moments;
-  float* __restrict new_v = o.new_moments + o.n;
-  float* __restrict new_vmax = o.new_moments + 2 * o.n;
+  const float* p = o.p;
+  const float* g = o.g;
+  const float* m = o.moments;
+  const float* v = o.moments + o.n;
+  const float* vmax = o.moments + 2 * o.n;
+  float* new_p = o.new_p;
+  float* new_m = o.new_moments;
+  float* new_v = o.new_moments + o.n;
+  float* new_vmax = o.new_moments + 2 * o.n;
   uint32_t largest = 0;
+  LAZYNORM_INDEPENDENT
   for (int64_t i = 0; i < o.n; ++i) {
     const float start = p[i] * s.decay;
     const float gradient = g[i] * o.clip + s.l2 * p[i];
@@ -77,16 +87,17 @@ bool Adam(const AdamStep& s, bool amsgrad, const OptimizerArrays& o) {
 
 template <bool kCentered, bool kBuffer>
 bool RmsPropPass(const RmsPropStep& s, const OptimizerArrays& o) {
-  const float* __restrict p = o.p;
-  const float* __restrict g = o.g;
-  const float* __restrict v = o.moments;
-  const float* __restrict average = o.moments + o.n;
-  const float* __restrict buffer = o.moments + (kCentered ? 2 : 1) * o.n;
-  float* __restrict new_p = o.new_p;
-  float* __restrict new_v = o.new_moments;
-  float* __restrict new_average = o.new_moments + o.n;
-  float* __restrict new_buffer = o.new_moments + (kCentered ? 2 : 1) * o.n;
+  const float* p = o.p;
+  const float* g = o.g;
+  const float* v = o.moments;
+  const float* average = o.moments + o.n;
+  const float* buffer = o.moments + (kCentered ? 2 : 1) * o.n;
+  float* new_p = o.new_p;
+  float* new_v = o.new_moments;
+  float* new_average = o.new_moments + o.n;
+  float* new_buffer = o.new_moments + (kCentered ? 2 : 1) * o.n;
   uint32_t largest = 0;
+  LAZYNORM_INDEPENDENT
   for (int64_t i = 0; i < o.n; ++i) {
     const float gradient = g[i] * o.clip + s.l2 * p[i];
     const float square = s.alpha * v[i] + s.one_minus_alpha * gradient * gradient;
@@ -117,12 +128,13 @@ bool RmsProp(const RmsPropStep& s, const OptimizerArrays& o) {
 }
 
 bool Adagrad(const AdagradStep& s, const OptimizerArrays& o) {
-  const float* __restrict p = o.p;
-  const float* __restrict g = o.g;
-  const float* __restrict sum = o.moments;
-  float* __restrict new_p = o.new_p;
-  float* __restrict new_sum = o.new_moments;
+  const float* p = o.p;
+  const float* g = o.g;
+  const float* sum = o.moments;
+  float* new_p = o.new_p;
+  float* new_sum = o.new_moments;
   uint32_t largest = 0;
+  LAZYNORM_INDEPENDENT
   for (int64_t i = 0; i < o.n; ++i) {
     const float gradient = g[i] * o.clip + s.l2 * p[i];
     const float total = sum[i] + gradient * gradient;

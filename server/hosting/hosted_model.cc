@@ -106,15 +106,22 @@ void HostedModel::WakeWaiters(int64_t step) {
   }
 }
 
-void HostedModel::Delete() {
+void HostedModel::EndWaits(const absl::Status& status) {
   std::map<int64_t, Waiter> waiters;
   {
     MutexLock lock(&mutex_);
-    deleted_.store(true, std::memory_order_release);
     waiters.swap(waiters_);
   }
+  for (auto& [ticket, waiter] : waiters) waiter.done(status);
+}
+
+void HostedModel::Delete() {
+  {
+    MutexLock lock(&mutex_);
+    deleted_.store(true, std::memory_order_release);  // from now on nobody begins to wait
+  }
   trainer_->Close(Gone());
-  for (auto& [ticket, waiter] : waiters) waiter.done(Gone());
+  EndWaits(Gone());
 }
 
 void HostedModel::OnStep(const StepResult& result, const StepDiagnostics& diagnostics,

@@ -80,6 +80,8 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   int64_t WhenStep(int64_t step, absl::AnyInvocable<void(absl::Status)> done);
   // True if the wait was still on: its `done` will not run.
   bool StopWaiting(int64_t ticket);
+  // Calls every `done` that waits for a step with `status`.
+  void EndWaits(const absl::Status& status);
 
   // Ends the model: all that waits is answered MODEL_NOT_FOUND, and so is all that comes.
   void Delete();

@@ -212,6 +212,17 @@ TEST_F(HostedModelTest, AWaitThatIsStoppedIsNeverAnswered) {
   EXPECT_FALSE(answered);
 }
 
+TEST_F(HostedModelTest, WaitsMayBeEndedWhileTheModelGoesOn) {
+  auto first = Reach(1);
+  auto second = Reach(2);
+  model_->EndWaits(absl::UnavailableError("draining"));
+  EXPECT_EQ(first.get().message(), "draining");
+  EXPECT_EQ(second.get().message(), "draining");
+  auto later = Reach(1);
+  Train(1);
+  EXPECT_TRUE(later.get().ok());
+}
+
 TEST_F(HostedModelTest, DeleteAnswersAllThatWaits) {
   trainers_.Hold();
   rows_.emplace_back(1);

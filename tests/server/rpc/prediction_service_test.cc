@@ -293,7 +293,7 @@ TEST_F(PredictionServiceTest, EvaluationScoresWhatPredictPredicts) {
   const auto y = client().Predict(RandomQuery("m", 50, 3, 99));
   double squares = 0, absolute = 0;
   for (int i = 0; i < 50; ++i) {
-    const double d = y->predictions().values(i) - request.targets().values(i);
+    const double d = double{y->predictions().values(i)} - request.targets().values(i);
     squares += d * d / 50;
     absolute += std::fabs(d) / 50;
   }

@@ -1,0 +1,54 @@
+#include "server/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace lazynorm {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(OptionsTest, TheDefaultsAreGoodAndBindToLoopback) {
+  const Options options;
+  EXPECT_TRUE(Validate(options).ok());
+  EXPECT_EQ(options.listen, std::vector<std::string>{"127.0.0.1:50051"});
+  EXPECT_EQ(options.metrics_listen, "127.0.0.1:9464");
+  EXPECT_EQ(options.max_message_bytes, 64 << 20);
+  EXPECT_EQ(options.max_rows_per_request, 65536);
+  EXPECT_EQ(options.max_width, 16384);
+  EXPECT_EQ(options.max_parameters, 50'000'000);
+  EXPECT_EQ(options.max_models, 1000);
+  EXPECT_EQ(options.max_queued_steps, 1024);
+  EXPECT_EQ(options.max_streams, 256);
+}
+
+void ExpectRefused(const std::string& flag, const std::function<void(Options&)>& change) {
+  Options options;
+  change(options);
+  const absl::Status status = Validate(options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << flag;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--" + flag + ": expected"));
+}
+
+TEST(OptionsTest, WhatIsOutOfRangeIsNamed) {
+  ExpectRefused("listen", [](Options& o) { o.listen.clear(); });
+  ExpectRefused("listen", [](Options& o) { o.listen = {"127.0.0.1:0", "50051"}; });
+  ExpectRefused("drain_seconds", [](Options& o) { o.drain = -absl::Seconds(1); });
+  ExpectRefused("compute_threads", [](Options& o) { o.compute_threads = -1; });
+  ExpectRefused("polling_threads", [](Options& o) { o.polling_threads = 0; });
+  ExpectRefused("max_message_bytes", [](Options& o) { o.max_message_bytes = 100; });
+  ExpectRefused("max_message_bytes", [](Options& o) { o.max_message_bytes = int64_t{1} << 31; });
+  ExpectRefused("max_rows_per_request", [](Options& o) { o.max_rows_per_request = 0; });
+  ExpectRefused("max_width", [](Options& o) { o.max_width = 0; });
+  ExpectRefused("max_parameters", [](Options& o) { o.max_parameters = 0; });
+  ExpectRefused("max_models", [](Options& o) { o.max_models = 0; });
+  ExpectRefused("max_queued_steps", [](Options& o) { o.max_queued_steps = 0; });
+  ExpectRefused("max_streams", [](Options& o) { o.max_streams = 0; });
+}
+
+}  // namespace
+}  // namespace lazynorm
