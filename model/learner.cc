@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 #include <variant>
 
@@ -20,6 +21,11 @@ constexpr uint64_t kSteps = ~uint64_t{0};
 constexpr uint64_t kKept = kSteps - 1;
 // Within a step: the rows drawn; layers have small numbers.
 constexpr uint64_t kDraw = kSteps - 2;
+
+// Whether statistics, kept in double, can leave as float32: NaN and what is too large cannot.
+bool FitFloat(const Eigen::ArrayXd& statistics) {
+  return (statistics.abs() <= std::numeric_limits<float>::max()).all();
+}
 
 std::string ExpertPrefix(size_t k) {
   return absl::StrCat("experts.", k, ".");
@@ -160,8 +166,8 @@ absl::Status Learner::CheckBatch(const Batch& batch, Mode mode) const {
   for (size_t i = 0; i < spec_.layers.size(); ++i) {
     const auto* norm = std::get_if<BatchNormSpec>(&spec_.layers[i]);
     if (norm == nullptr) continue;
-    const bool by_batch = mode == Mode::kTrain &&
-                          norm->training_statistics == TrainingStatistics::kBatch;
+    const bool by_batch =
+        mode == Mode::kTrain && norm->training_statistics == TrainingStatistics::kBatch;
     if (by_batch || !norm->track_running_stats) return TooFewRows(static_cast<int>(i));
   }
   return absl::OkStatus();
@@ -292,6 +298,9 @@ absl::StatusOr<double> Learner::Update(Expert& expert, int update, const Random&
                              next.parameters, expert.next_moments[to])) {
     return NonFiniteStep("a parameter or its moments");
   }
+  if (mode == Mode::kTrain && !FitFloat(next.statistics)) {
+    return NonFiniteStep("a running statistic");
+  }
   if (mode == Mode::kFrozen) {
     next.statistics = from.statistics;
     std::copy(from.counters.begin(), from.counters.end(), next.counters.begin());
@@ -322,6 +331,7 @@ absl::StatusOr<StepResult> Learner::Learn(const Batch& batch, Mode mode) {
     scale_.Normalize(own_rows_.targets());
     next_scale_ = scale_;
     if (mode == Mode::kTrain) next_scale_.Track(batch);
+    if (!FitFloat(next_scale_.var())) return NonFiniteStep("the variance of the targets");
   }
   result.prequential_loss = Prequential(batch);
   const int leader = Leader();

@@ -46,7 +46,8 @@ class Learner {
   // Does what the command says, or refuses and changes nothing:
   // EMPTY_BATCH, WIDTH_MISMATCH, TOO_FEW_ROWS, TARGET_MISMATCH, SHAPE_MISMATCH, LABEL_OUT_OF_RANGE,
   // INVALID_WEIGHTS, LIMIT_EXCEEDED, REQUEST_ID_REUSED, INVALID_UPDATE (all INVALID_ARGUMENT);
-  // ABORTED with NON_FINITE_STEP if loss, gradients, parameters or moments would not be finite.
+  // ABORTED with NON_FINITE_STEP if loss, gradients, parameters, moments or statistics would not be
+  // finite float32.
   absl::StatusOr<StepResult> Apply(const Command& command);
 
   // The network as it predicts now; null while lazy.

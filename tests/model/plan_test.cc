@@ -17,7 +17,7 @@ struct Aged {
   NetworkState state;
 
   Aged(const std::vector<LayerSpec>& layers, int in, uint64_t seed)
-      : network(layers, in), state(network.Start(seed)) {
+      : network(layers, in), state(network.Start(Random(seed))) {
     const Random random(seed);
     for (int i = 0; i < state.parameters.size(); ++i) {
       state.parameters[i] += 0.5f * (random.Uniform(i) - 0.5f);

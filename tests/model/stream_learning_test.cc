@@ -71,14 +71,15 @@ TEST(RunningStatisticsTest, TrainingNormalisesWithTheUpdatedStatisticsAsConstant
 }
 
 TEST(RunningStatisticsTest, WhatIsFarOffIsCutInTrainingAndInPrediction) {
-  const auto learner = NewLearner(SpecOf({Running(), LinearSpec{.bias = false}}, SgdSpec{.lr = 0}));
-  TrainOn(*learner, RegressionRows(50, 1, 1, 1));
+  // At a share of 1/200 a single far row lies sqrt(199) deviations off by its own statistics.
+  const auto learner =
+      NewLearner(SpecOf({Running(0.005), LinearSpec{.bias = false}}, SgdSpec{.lr = 0}));
+  for (int i = 0; i < 250; ++i) TrainOn(*learner, RegressionRows(1, 1, 1, i));
   const float weight = Find(learner->Tensors(), "1.weight").values[0];
   EXPECT_FLOAT_EQ(PredictAll(*learner, Matrix::Constant(1, 1, 1e6f))(0, 0),
                   BatchNorm::kCut * weight);
   const Rows far{Matrix::Constant(1, 1, 1e9f), Matrix::Zero(1, 1), {}, {}};
-  EXPECT_NEAR(TrainOn(*learner, far).loss, std::pow(std::min(10.0, std::sqrt(50.0)) * weight, 2),
-              1e-3);
+  EXPECT_NEAR(TrainOn(*learner, far).loss, std::pow(10 * weight, 2), 1e-4);
 }
 
 TEST(RunningStatisticsTest, NeedsTrackedStatistics) {
@@ -205,19 +206,13 @@ TEST(ExpertsLearningTest, ARefusedStepLeavesNoTraceInAnyExpert) {
   bad.y(0, 0) = std::numeric_limits<float>::max();
   bad.y(1, 0) = -std::numeric_limits<float>::max();
   const auto refused = learner->Apply(TrainCommand{.batch = bad.batch()});
-  if (!refused.ok()) {
-    EXPECT_EQ(ReasonOf(refused.status()), "NON_FINITE_STEP");
-    ExpectSameTensors(before, learner->Tensors());
-    for (int i = 20; i < 40; ++i) {
-      TrainOn(*learner, RowsOf(i));
-      TrainOn(*other, RowsOf(i));
-    }
-    ExpectSameTensors(learner->Tensors(), other->Tensors());
-  } else {
-    for (const StateTensor& tensor : learner->Tensors()) {
-      for (float v : tensor.values) EXPECT_TRUE(std::isfinite(v)) << tensor.name;
-    }
+  EXPECT_EQ(ReasonOf(refused.status()), "NON_FINITE_STEP") << refused.status();
+  ExpectSameTensors(before, learner->Tensors());
+  for (int i = 20; i < 40; ++i) {
+    TrainOn(*learner, RowsOf(i));
+    TrainOn(*other, RowsOf(i));
   }
+  ExpectSameTensors(learner->Tensors(), other->Tensors());
 }
 
 TEST(ExpertsLearningTest, ExpertsCanBeAddedAndTakenAwayWhileLearning) {
