@@ -38,7 +38,7 @@ constexpr char kMse[] = "loss { kind: LOSS_KIND_MSE } ";
 constexpr char kAdam[] =
     "optimizer { adam { lr: 1e-3 beta1: 0.9 beta2: 0.999 eps: 1e-8 weight_decay: 0 "
     "amsgrad: false } } ";
-constexpr char kLearning[] = "learning { clip_grad_norm: 0 } ";
+constexpr char kLearning[] = "learning { clip_grad_norm: 0 updates_per_request: 1 } ";
 
 std::string WithLayer(const std::string& layer) {
   return layer + kMse + kAdam + kLearning;
@@ -54,7 +54,8 @@ TEST(SpecTest, WhatIsUnsetAnswersWithTorchsDefaults) {
   ExpectSame("layers { linear {} }", WithLayer(kLinear));
   ExpectSame("layers { batch_norm {} }",
              WithLayer("layers { batch_norm { eps: 1e-5 momentum: 0.1 cumulative: false "
-                       "affine: true track_running_stats: true } }"));
+                       "affine: true track_running_stats: true "
+                       "training_statistics: TRAINING_STATISTICS_BATCH } }"));
   ExpectSame("layers { activation { kind: ACTIVATION_KIND_LEAKY_RELU } }",
              WithLayer("layers { activation { kind: ACTIVATION_KIND_LEAKY_RELU "
                        "negative_slope: 0.01 } }"));
@@ -83,9 +84,9 @@ TEST(SpecTest, WhatIsSetComesBackAsItIs) {
   for (const std::string layer :
        {"layers { linear { out_features: 7 bias: false } }",
         "layers { batch_norm { eps: 0.5 momentum: 0.25 affine: false track_running_stats: false "
-        "} }",
+        "training_statistics: TRAINING_STATISTICS_BATCH } }",
         "layers { batch_norm { eps: 1e-5 cumulative: true affine: true track_running_stats: true "
-        "} }",
+        "training_statistics: TRAINING_STATISTICS_RUNNING } }",
         "layers { activation { kind: ACTIVATION_KIND_LEAKY_RELU negative_slope: -2 } }",
         "layers { dropout { p: 0.25 } }"}) {
     ExpectSame(WithLayer(layer), WithLayer(layer));
@@ -108,10 +109,18 @@ TEST(SpecTest, WhatIsSetComesBackAsItIs) {
         "loss { kind: LOSS_KIND_CROSS_ENTROPY }"}) {
     ExpectSame(WithLoss(loss), WithLoss(loss));
   }
-  const std::string rest = std::string(kLinear) + kMse + kAdam +
-                           "learning { clip_grad_norm: 1.5 } seed: 18446744073709551615 "
-                           "in_features: 2 feature_names: 'a' feature_names: 'b' class_names: 'x'";
+  const std::string rest =
+      std::string(kLinear) + kMse + kAdam +
+      "learning { clip_grad_norm: 1.5 normalize_targets: true replay { capacity: 9 "
+      "rows_per_step: 3 } updates_per_request: 2 } seed: 18446744073709551615 "
+      "in_features: 2 feature_names: 'a' feature_names: 'b' class_names: 'x'";
   ExpectSame(rest, rest);
+  const std::string experts =
+      std::string(kLinear) + kMse + kAdam +
+      "learning { experts { updates_per_request: 1 } experts { replay { capacity: 5 "
+      "rows_per_step: 2 } updates_per_request: 3 learning_rate: 0.5 } hedge_rate: 1 "
+      "hedge_discount: 0.5 }";
+  ExpectSame(experts, experts);
 }
 
 TEST(SpecTest, EveryActivationComesBackAsItself) {
@@ -126,7 +135,8 @@ TEST(SpecTest, EveryActivationComesBackAsItself) {
 
 TEST(SpecTest, AnMlpAnswersWithItsLayers) {
   const std::string bn =
-      "layers { batch_norm { eps: 1e-05 momentum: 0.1 affine: true track_running_stats: true } } ";
+      "layers { batch_norm { eps: 1e-05 momentum: 0.1 affine: true track_running_stats: true "
+      "training_statistics: TRAINING_STATISTICS_BATCH } } ";
   ExpectSame("mlp {}", WithLayer(kLinear));
   ExpectSame("mlp { hidden: 3 out_features: 2 activation: ACTIVATION_KIND_TANH }",
              WithLayer("layers { linear { out_features: 3 bias: true } } " + bn +
@@ -195,6 +205,18 @@ TEST(UpdateTest, AMaskChoosesAndWhatItChoosesMayBeZero) {
   ExpectUpdate(both + "{ paths: '*' }", 0.5, 2);
   ExpectUpdate("update_mask { paths: 'learning_rate' }", 0, std::nullopt);
   ExpectUpdate("update_mask { paths: '*' }", 0, 0);
+}
+
+TEST(UpdateTest, AFieldOfLearningLeavesTheOthersAlone) {
+  const auto update = Update(
+      "learning { replay { capacity: 7 rows_per_step: 2 } hedge_rate: 2 clip_grad_norm: 3 } "
+      "update_mask { paths: 'learning.replay' paths: 'learning.hedge_rate' }");
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_EQ(update->replay, (ReplaySpec{7, 2}));
+  EXPECT_EQ(update->hedge_rate, 2);
+  EXPECT_FALSE(update->clip_grad_norm.has_value());
+  EXPECT_FALSE(update->experts.has_value());
+  EXPECT_FALSE(update->normalize_targets.has_value());
 }
 
 TEST(UpdateTest, AnUnknownPathOrNothingToDoIsRefused) {
