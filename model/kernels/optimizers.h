@@ -8,8 +8,8 @@
 #include "model/kernels.h"
 #include "model/kernels/columns.h"
 
-// Says of the loop behind it that what it writes is not what it reads. GCC would give up on checking
-// so many arrays and leave the loop scalar; Clang checks them.
+// Says of the loop behind it that what it writes is not what it reads. GCC would give up on
+// checking so many arrays and leave the loop scalar; Clang checks them.
 #if defined(__GNUC__) && !defined(__clang__)
 #define LAZYNORM_INDEPENDENT _Pragma("GCC ivdep")
 #else
