@@ -64,7 +64,8 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
   // The stream's own end, unless it comes to one by itself.
   void Drain() override {
     if (this->method_->options.ends_by_itself) return;
-    this->Abandon();  // first: the end may be over, and OnCancel's function gone, when Finish returns
+    this->Abandon();  // first: the end may be over, and OnCancel's function gone, when Finish
+                      // returns
     Finish(DrainingError());
   }
 
