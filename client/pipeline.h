@@ -85,7 +85,7 @@ class StreamCall {
  private:
   enum Operation : unsigned { kStart = 1, kRead = 2, kWrite = 4, kWritesDone = 8, kFinish = 16 };
   static void* Tag(unsigned operation) {
-    return reinterpret_cast<void*>(static_cast<uintptr_t>(operation));
+    return reinterpret_cast<void*>(static_cast<uintptr_t>(operation));  // NOLINT: never followed
   }
   bool Busy(unsigned operations) const { return (busy_ & operations) != 0; }
 

@@ -17,7 +17,7 @@ class BasicMatrixView {
   BasicMatrixView() = default;
   BasicMatrixView(T* data, int64_t rows, int64_t cols) : data_(data), rows_(rows), cols_(cols) {}
   template <class U>
-  BasicMatrixView(const BasicMatrixView<U>& other)
+  BasicMatrixView(const BasicMatrixView<U>& other)  // NOLINT: as T* becomes const T*
       : BasicMatrixView(other.data(), other.rows(), other.cols()) {}
 
   T* data() const { return data_; }

@@ -114,6 +114,7 @@ void DescribeAll(const std::vector<v1::Model>& models, Format format, std::ostre
     return;
   }
   std::vector<CsvRow> rows;
+  rows.reserve(models.size());
   for (const v1::Model& model : models) {
     rows.push_back({model.model_id(), StateText(model), absl::StrCat(model.step()),
                     absl::StrCat(model.rows_trained()), absl::StrCat(model.in_features()),

@@ -195,7 +195,7 @@ std::string Sparkline(const std::vector<double>& values, size_t width) {
   std::string line;
   for (const double mean : means) {
     const double height = high > low ? (mean - low) / (high - low) : 0;
-    line += std::isfinite(mean) ? kBlocks[static_cast<int>(height * 7 + 0.5)] : " ";
+    line += std::isfinite(mean) ? kBlocks[std::lround(height * 7)] : " ";
   }
   return line;
 }

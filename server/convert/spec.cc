@@ -347,9 +347,9 @@ absl::StatusOr<ModelSpec> FromProto(const v1::ModelSpec& proto) {
     spec.layers = Expand(mlp);
   }
   for (int i = 0; i < proto.layers_size(); ++i) {
-    ASSIGN_OR_RETURN(LayerSpec layer,
+    ASSIGN_OR_RETURN(const LayerSpec layer,
                      ToLayer(proto.layers(i), absl::StrCat("spec.layers[", i, "]")));
-    spec.layers.push_back(std::move(layer));
+    spec.layers.push_back(layer);
   }
   ASSIGN_OR_RETURN(spec.loss, ToLoss(proto.loss()));
   spec.optimizer = ToOptimizer(proto.optimizer());

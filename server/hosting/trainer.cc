@@ -45,7 +45,7 @@ void Trainer::Enqueue(Pending pending) {
       start = !std::exchange(running_, true);
     }
   }
-  if (!refusal.ok()) return Refuse(std::move(pending), refusal);
+  if (!refusal.ok()) return Refuse(std::move(pending), refusal);  // NOLINT: not moved then
   if (auto listener = listener_.lock()) listener->OnQueue();
   if (start) executor_->Run([self = shared_from_this()] { self->Turn(); });
 }

@@ -47,6 +47,7 @@ void Admission::Leave(PostedCall* call) {
 
 std::vector<std::shared_ptr<PostedCall>> Admission::Alive(const std::set<PostedCall*>& streams) {
   std::vector<std::shared_ptr<PostedCall>> alive;
+  alive.reserve(streams.size());
   // A stream that has not left is alive.
   for (PostedCall* stream : streams) alive.push_back(stream->shared_from_this());
   return alive;

@@ -44,8 +44,9 @@ void TrainingService::Register() {
                       [this](UnaryCall<v1::TrainRequest, v1::TrainResponse>& call) {
                         Train(call.request(), nullptr,
                               [&call](absl::StatusOr<v1::TrainResponse> response) {
-                                if (response.ok()) *call.response() = *std::move(response);
-                                call.Finish(response.status());
+                                if (!response.ok()) return call.Finish(response.status());
+                                *call.response() = *std::move(response);
+                                call.Finish(absl::OkStatus());
                               });
                       });
   transport_.AddBidi(service, &Async::RequestTrainStream, kService, "TrainStream",
