@@ -177,6 +177,13 @@ absl::StatusOr<v1::Model> Client::UnfreezeStatistics(absl::string_view model) co
               Named<v1::UnfreezeStatisticsRequest>(model));
 }
 
+absl::StatusOr<v1::Model> Client::CopyModel(absl::string_view model,
+                                            absl::string_view model_id) const {
+  auto request = Named<v1::CopyModelRequest>(model);
+  request.set_model_id(std::string(model_id));
+  return Call(options_, *stubs_->models, &v1::ModelService::Stub::CopyModel, request);
+}
+
 absl::Status Client::WatchModel(
     const v1::WatchModelRequest& request,
     const std::function<bool(const v1::ModelStatus&)>& on_status) const {

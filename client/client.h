@@ -88,6 +88,8 @@ class Client {
   absl::StatusOr<v1::GetModelStateResponse> GetModelState(absl::string_view model) const;
   absl::StatusOr<v1::Model> FreezeStatistics(absl::string_view model) const;
   absl::StatusOr<v1::Model> UnfreezeStatistics(absl::string_view model) const;
+  // The copy, under the id `model_id`.
+  absl::StatusOr<v1::Model> CopyModel(absl::string_view model, absl::string_view model_id) const;
   // Calls `on_status` with each status until it returns false (then OK) or the stream ends.
   absl::Status WatchModel(const v1::WatchModelRequest& request,
                           const std::function<bool(const v1::ModelStatus&)>& on_status) const;

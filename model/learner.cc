@@ -100,7 +100,7 @@ Learner::Expert Learner::MakeExpert(const ExpertSpec& spec) const {
 }
 
 void Learner::Resolve(int in_features) {
-  network_ = std::make_unique<Network>(spec_.layers, in_features);
+  network_.emplace(spec_.layers, in_features);
   for (const ExpertSpec& spec : Experts(spec_.learning)) {
     Expert& expert = experts_.emplace_back(MakeExpert(spec));
     const int k = static_cast<int>(experts_.size()) - 1;

@@ -43,6 +43,9 @@ class Learner {
   static absl::StatusOr<std::unique_ptr<Learner>> Create(
       ModelSpec spec, const Limits& limits, const std::vector<StateTensor>& initial_state = {});
 
+  // A learner of the same state: both do the same with the same commands.
+  std::unique_ptr<Learner> Copy() const { return std::unique_ptr<Learner>(new Learner(*this)); }
+
   // Does what the command says, or refuses and changes nothing:
   // EMPTY_BATCH, WIDTH_MISMATCH, TOO_FEW_ROWS, TARGET_MISMATCH, SHAPE_MISMATCH, LABEL_OUT_OF_RANGE,
   // INVALID_WEIGHTS, LIMIT_EXCEEDED, REQUEST_ID_REUSED, INVALID_UPDATE (all INVALID_ARGUMENT);
@@ -53,7 +56,7 @@ class Learner {
   // The network as it predicts now; null while lazy.
   std::shared_ptr<const Plan> MakePlan() const;
 
-  bool lazy() const { return network_ == nullptr; }
+  bool lazy() const { return !network_.has_value(); }
   const ModelSpec& spec() const { return spec_; }
   int64_t step() const { return step_; }
   int64_t rows_trained() const { return rows_trained_; }
@@ -73,6 +76,7 @@ class Learner {
 
  private:
   Learner(ModelSpec spec, const Limits& limits);
+  Learner(const Learner&) = default;
 
   absl::StatusOr<StepResult> Do(const ResolveCommand& command);
   absl::StatusOr<StepResult> Do(const TrainCommand& command);
@@ -112,7 +116,7 @@ class Learner {
 
   ModelSpec spec_;
   Limits limits_;
-  std::unique_ptr<Network> network_;
+  std::optional<Network> network_;
   std::vector<Expert> experts_;
   Hedge hedge_, next_hedge_;
   TargetScale scale_, next_scale_;

@@ -88,7 +88,8 @@ void Write(const TensorInfo& info, const StateTensor& tensor, NetworkState& stat
 
 }  // namespace
 
-Network::Network(const std::vector<LayerSpec>& specs, int in_features) : widths_{in_features} {
+Network::Network(const std::vector<LayerSpec>& specs, int in_features)
+    : specs_(specs), widths_{in_features} {
   first_trained_ = static_cast<int>(specs.size());
   for (size_t i = 0; i < specs.size(); ++i) {
     layout_.BeginLayer(static_cast<int>(i));

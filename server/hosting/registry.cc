@@ -44,9 +44,14 @@ absl::StatusOr<std::shared_ptr<HostedModel>> Registry::Create(
     MutexLock lock(&mutex_);
     RETURN_IF_ERROR(CheckNew(id));  // cheap refusal, before any parameter is drawn
   }
-  const std::vector<int> layers = BatchNormLayers(spec);
   ASSIGN_OR_RETURN(std::unique_ptr<Learner> learner,
                    Learner::Create(std::move(spec), options_.limits, initial_state));
+  return Add(id, std::move(learner));
+}
+
+absl::StatusOr<std::shared_ptr<HostedModel>> Registry::Add(const std::string& id,
+                                                           std::unique_ptr<Learner> learner) {
+  const std::vector<int> layers = BatchNormLayers(learner->spec());
   MutexLock lock(&mutex_);
   RETURN_IF_ERROR(CheckNew(id));
   auto model =

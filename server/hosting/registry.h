@@ -36,6 +36,9 @@ class Registry {
   // Learner::Create refuses. `id` is well-formed.
   absl::StatusOr<std::shared_ptr<HostedModel>> Create(
       const std::string& id, ModelSpec spec, const std::vector<StateTensor>& initial_state);
+  // The same for a learner that is there already.
+  absl::StatusOr<std::shared_ptr<HostedModel>> Add(const std::string& id,
+                                                   std::unique_ptr<Learner> learner);
   // MODEL_NOT_FOUND.
   absl::StatusOr<std::shared_ptr<HostedModel>> Find(absl::string_view id) const;
   absl::Status Delete(absl::string_view id);

@@ -162,6 +162,8 @@ void ModelService::Register() {
                       [this](UnaryCall<v1::UnfreezeStatisticsRequest, v1::Model>& call) {
                         Change(call, FreezeStatisticsCommand{false});
                       });
+  transport_.AddUnary(service, &Async::RequestCopyModel, kService, "CopyModel",
+                      [this](UnaryCall<v1::CopyModelRequest, v1::Model>& c) { CopyModel(c); });
   transport_.AddServerStream(
       service, &Async::RequestWatchModel, kService, "WatchModel",
       [this](std::shared_ptr<WatchStream> stream) { WatchModel(std::move(stream)); });
@@ -235,6 +237,24 @@ void ModelService::GetModelState(
         lazynorm::ToProto(learner.Tensors(), call.response()->mutable_tensors());
       },
       [&call](absl::Status status) { call.Finish(std::move(status)); });
+}
+
+void ModelService::CopyModel(UnaryCall<v1::CopyModelRequest, v1::Model>& call) {
+  const auto model = registry_.Find(call.request().model());
+  if (!model.ok()) return call.Finish(model.status());
+  const absl::Status id = CheckModelId(call.request().model_id());
+  if (!id.ok()) return call.Finish(id);
+  auto copy = std::make_shared<std::unique_ptr<Learner>>();
+  auto add = [this, &call, copy](absl::Status copied) {
+    if (!copied.ok()) return call.Finish(std::move(copied));
+    // Off the trainer's thread: the plan is made anew.
+    executor_.Run([this, &call, copy] {
+      const auto added = registry_.Add(call.request().model_id(), std::move(*copy));
+      if (added.ok()) Describe(**added, call.response());
+      call.Finish(added.status());
+    });
+  };
+  (*model)->Inspect([copy](const Learner& learner) { *copy = learner.Copy(); }, std::move(add));
 }
 
 void ModelService::WatchModel(std::shared_ptr<WatchStream> stream) {

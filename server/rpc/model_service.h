@@ -27,6 +27,7 @@ class ModelService {
   absl::Status DeleteModel(const v1::DeleteModelRequest& request, google::protobuf::Empty*);
   void UpdateModel(UnaryCall<v1::UpdateModelRequest, v1::Model>& call);
   void GetModelState(UnaryCall<v1::GetModelStateRequest, v1::GetModelStateResponse>& call);
+  void CopyModel(UnaryCall<v1::CopyModelRequest, v1::Model>& call);
   void WatchModel(std::shared_ptr<ServerStream<v1::WatchModelRequest, v1::ModelStatus>> stream);
 
  private:

@@ -185,6 +185,18 @@ TEST(ExpertsLearningTest, TheSameCommandsGiveTheSameBits) {
   EXPECT_EQ(PredictAll(*a, RowsOf(7).x), PredictAll(*b, RowsOf(7).x));
 }
 
+TEST(ExpertsLearningTest, ACopyDoesWhatTheOriginalDoesAndNeitherMovesTheOther) {
+  const auto learner = NewLearner(StreamSpec());
+  for (int i = 0; i < 30; ++i) TrainOn(*learner, RowsOf(i));
+  const std::vector<StateTensor> then = learner->Tensors();
+  const auto copy = learner->Copy();
+  for (int i = 30; i < 60; ++i) TrainOn(*learner, RowsOf(i));
+  ExpectSameTensors(copy->Tensors(), then);
+  for (int i = 30; i < 60; ++i) TrainOn(*copy, RowsOf(i));
+  ExpectSameTensors(copy->Tensors(), learner->Tensors());
+  EXPECT_EQ(copy->diagnostics().expert_weights, learner->diagnostics().expert_weights);
+}
+
 TEST(ExpertsLearningTest, TheStateOfAllExpertsAndOfTheTargetsIsReadBack) {
   const auto a = NewLearner(StreamSpec());
   for (int i = 0; i < 10; ++i) TrainOn(*a, RowsOf(i));

@@ -31,6 +31,12 @@ class ModelServiceTest : public ServerFixture {
     return Connection::Call(*client().models, &Stub::UpdateModel,
                             Parse<v1::UpdateModelRequest>(text));
   }
+  Answer<v1::Model> Copy(const std::string& model, const std::string& id) {
+    v1::CopyModelRequest request;
+    request.set_model(model);
+    request.set_model_id(id);
+    return Connection::Call(*client().models, &Stub::CopyModel, request);
+  }
   ErrorDetails CreateError(const std::string& spec) { return client().Create("m", spec).error(); }
 };
 
@@ -319,6 +325,30 @@ TEST_F(ModelServiceTest, ALazyModelMayBeFrozen) {
   ASSERT_TRUE(client().Train(RandomStep("m", 8, 3, 1)).ok());
   const auto state = client().State("m");
   EXPECT_EQ(state->tensors(6).int64_values(0), 0);  // num_batches_tracked
+}
+
+TEST_F(ModelServiceTest, ACopyHasTheWholeStateAndGoesOnByItself) {
+  client().Create("m", "mlp { hidden: 4 } optimizer { adam { lr: 0.1 } }");
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(client().Train(RandomStep("m", 8, 3, i)).ok());
+  const auto copy = Copy("m", "n");
+  ASSERT_TRUE(copy.ok()) << copy.error();
+  EXPECT_EQ(copy->model_id(), "n");
+  EXPECT_EQ(copy->step(), 5);
+  EXPECT_EQ(copy->rows_trained(), 40);
+  EXPECT_EQ(client().State("n")->SerializeAsString(), client().State("m")->SerializeAsString());
+  // The moments of Adam came along: one step more gives the same again.
+  ASSERT_TRUE(client().Train(RandomStep("m", 8, 3, 9)).ok());
+  EXPECT_EQ(client().Get("n")->step(), 5);
+  ASSERT_TRUE(client().Train(RandomStep("n", 8, 3, 9)).ok());
+  EXPECT_EQ(client().State("n")->SerializeAsString(), client().State("m")->SerializeAsString());
+}
+
+TEST_F(ModelServiceTest, ACopyIsRefusedAsAModelWouldBe) {
+  client().Create("m", "mlp {}");
+  EXPECT_EQ(Copy("x", "n").error(), kNotFound);
+  EXPECT_EQ(Copy("m", "m").error(), Error(StatusCode::ALREADY_EXISTS, "MODEL_EXISTS"));
+  EXPECT_EQ(Copy("m", "No").error().reason, "INVALID_MODEL_ID");
+  EXPECT_EQ(Copy("m", "lazy")->state(), v1::STATE_LAZY);
 }
 
 // A WatchModel whose messages are read one by one.
