@@ -11,12 +11,14 @@ namespace lazynorm {
 namespace {
 
 constexpr char kExamples[] =
-    "  lazynorm create demand --hidden 64,64 --normalize-input --lr 0.01\n"
-    "  lazynorm create species --like iris.csv --target species --loss cross_entropy --hidden 16\n"
+    "  lazynorm create demand\n"
+    "  lazynorm create demand --hidden 64,64 --lr 0.003\n"
+    "  lazynorm create demand --preset torch --hidden 64,64 --normalize-input --lr 0.01\n"
+    "  lazynorm create species --like iris.csv --target species --loss cross_entropy\n"
     "  lazynorm create demand --spec demand.textproto\n"
     "--like reads a table once: its columns (one-hot and date columns expanded) become the\n"
     "feature_names, and for cross_entropy the target's values, as they first appear, the\n"
-    "class_names.";
+    "class_names. A --spec file is taken as it is: no preset.";
 
 struct CreateFlags {
   std::string model;
@@ -38,6 +40,7 @@ absl::Status Create(const Session& session, const CreateFlags& flags) {
     if (status.ok()) status = FitToTable(flags.like, flags.columns, request.mutable_spec());
     if (!status.ok()) return status;
   }
+  ApplyPreset(flags.spec, request.mutable_spec());
   const absl::StatusOr<Client> client = session.Connect();
   if (!client.ok()) return client.status();
   const absl::StatusOr<v1::Model> model = client->CreateModel(request);

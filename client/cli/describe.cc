@@ -35,6 +35,30 @@ std::string RateText(absl::string_view name, const Kind& kind) {
                        : std::string(name);
 }
 
+std::string LearnerText(const v1::Replay& replay, int updates) {
+  std::vector<std::string> parts;
+  if (replay.capacity() > 0) {
+    parts.push_back(
+        absl::StrCat("replays ", replay.rows_per_step(), " of ", replay.capacity(), " rows"));
+  }
+  if (updates > 1) parts.push_back(absl::StrCat(updates, " updates a request"));
+  return parts.empty() ? "plain" : absl::StrJoin(parts, ", ");
+}
+
+// What is asked of learning beyond the optimizer; "" if nothing is.
+std::string LearningText(const v1::Learning& learning) {
+  std::vector<std::string> parts;
+  if (learning.clip_grad_norm() > 0) {
+    parts.push_back(absl::StrCat("gradient norm cut at ", FormatNumber(learning.clip_grad_norm())));
+  }
+  if (learning.normalize_targets()) parts.push_back("targets normalised");
+  if (learning.has_replay() || learning.updates_per_request() > 1) {
+    parts.push_back(LearnerText(learning.replay(), learning.updates_per_request()));
+  }
+  if (!learning.shadow_of().empty()) parts.push_back("shadow of " + learning.shadow_of());
+  return absl::StrJoin(parts, "; ");
+}
+
 }  // namespace
 
 std::string LayerText(const v1::Layer& layer) {
@@ -42,7 +66,9 @@ std::string LayerText(const v1::Layer& layer) {
     case v1::Layer::kLinear:
       return absl::StrCat("Linear(", std::max(layer.linear().out_features(), 1), ")");
     case v1::Layer::kBatchNorm:
-      return "BatchNorm";
+      return layer.batch_norm().training_statistics() == v1::TRAINING_STATISTICS_RUNNING
+                 ? "BatchNorm(running)"
+                 : "BatchNorm";
     case v1::Layer::kActivation:
       return ShortName(v1::ActivationKind_Name(layer.activation().kind()), "ACTIVATION_KIND_");
     case v1::Layer::kDropout:
@@ -94,8 +120,11 @@ void Describe(const v1::Model& model, Format format, std::ostream* out) {
       {"optimizer", OptimizerText(spec.optimizer())},
       {"seed", absl::StrCat(spec.seed())},
       {"statistics", model.statistics_frozen() ? "frozen" : "learning"}};
-  if (spec.learning().clip_grad_norm() > 0) {
-    pairs.emplace_back("clip norm", FormatNumber(spec.learning().clip_grad_norm()));
+  if (const std::string text = LearningText(spec.learning()); !text.empty()) {
+    pairs.emplace_back("learning", text);
+  }
+  for (const v1::Expert& expert : spec.learning().experts()) {
+    pairs.emplace_back("expert", LearnerText(expert.replay(), expert.updates_per_request()));
   }
   if (spec.feature_names_size() > 0) {
     pairs.emplace_back("features", absl::StrJoin(spec.feature_names(), ", "));

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/data_flags.h"
 #include "client/cli/errors.h"
+#include "client/cli/preset.h"
 #include "client/cli/survey.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
@@ -113,7 +114,8 @@ v1::Mlp ToMlp(const SpecFlags& flags) {
 }
 
 void AddShapeOptions(CLI::App* command, SpecFlags* flags) {
-  AddListOption(command, "--hidden", &flags->hidden, "Widths of the hidden layers", "N,..");
+  AddListOption(command, "--hidden", &flags->hidden, "Widths of the hidden layers (stream: 32,16)",
+                "N,..");
   command->add_option("--outputs", flags->outputs, "1 unless --target or classes say more")
       ->type_name("N");
   command
@@ -122,7 +124,8 @@ void AddShapeOptions(CLI::App* command, SpecFlags* flags) {
                    "softplus")
       ->type_name("NAME")
       ->check(CLI::IsMember(ActivationNames()).description(""));
-  command->add_flag("--normalize-input", flags->normalize_input, "Begin with a batch norm");
+  command->add_flag("--normalize-input", flags->normalize_input,
+                    "Begin with a batch norm (stream: always)");
   command->add_option("--dropout", flags->dropout, "Probability of a zero")->type_name("P");
 }
 
@@ -135,10 +138,11 @@ void AddTrainingOptions(CLI::App* command, SpecFlags* flags) {
       ->add_option("--optimizer", flags->optimizer, "adam (default), adamw, sgd, rmsprop, adagrad")
       ->type_name("NAME")
       ->check(CLI::IsMember({"adam", "adamw", "sgd", "rmsprop", "adagrad"}).description(""));
-  command->add_option("--lr", flags->lr, "Learning rate")->type_name("X");
+  command->add_option("--lr", flags->lr, "Learning rate (stream: 0.01 for adam)")->type_name("X");
   command->add_option("--momentum", flags->momentum, "For sgd and rmsprop")->type_name("X");
   command->add_option("--weight-decay", flags->weight_decay)->type_name("X");
-  command->add_option("--clip-grad-norm", flags->clip_grad_norm, "0: off")->type_name("X");
+  command->add_option("--clip-grad-norm", flags->clip_grad_norm, "0: off (stream: 1)")
+      ->type_name("X");
 }
 
 }  // namespace
@@ -148,6 +152,12 @@ void AddSpecOptions(CLI::App* command, SpecFlags* flags) {
   const size_t others = command->get_options().size();
   command->add_option("--spec", flags->file, "A ModelSpec in a .json or .textproto file")
       ->type_name("FILE");
+  command
+      ->add_option("--preset", flags->preset,
+                   "stream (default): what learns well from rows in order, a few at a time; torch: "
+                   "PyTorch's behaviour and nothing else. Options given beside it win")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"stream", "torch"}).description(""));
   AddShapeOptions(command, flags);
   AddTrainingOptions(command, flags);
   command->add_option("--seed", flags->seed, "Draws the initial parameters")->type_name("N");
@@ -183,8 +193,8 @@ absl::StatusOr<v1::ModelSpec> ToSpec(const SpecFlags& flags) {
   if (absl::Status status = SetOptimizer(flags, spec.mutable_optimizer()); !status.ok()) {
     return status;
   }
-  if (flags.clip_grad_norm != 0) {
-    spec.mutable_learning()->set_clip_grad_norm(flags.clip_grad_norm);
+  if (flags.clip_grad_norm.value_or(0) != 0) {
+    spec.mutable_learning()->set_clip_grad_norm(*flags.clip_grad_norm);
   }
   spec.set_seed(flags.seed);
   spec.set_in_features(flags.in_features);
@@ -220,6 +230,11 @@ absl::Status FitToTable(const std::string& path, const ColumnOptions& columns,
     spec->mutable_mlp()->set_out_features(static_cast<int>(columns.targets.size()));
   }
   return absl::OkStatus();
+}
+
+void ApplyPreset(const SpecFlags& flags, v1::ModelSpec* spec) {
+  if (flags.preset != "stream" || !flags.file.empty()) return;
+  ApplyStreamPreset(flags.clip_grad_norm.has_value(), spec);
 }
 
 }  // namespace lazynorm

@@ -17,12 +17,14 @@ namespace lazynorm {
 // The options that describe a model, as given. What is not given is left to the server's defaults.
 struct SpecFlags {
   std::string file;  // --spec
+  std::string preset = "stream";
   std::vector<int> hidden;
   int outputs = 0;
   std::string activation, loss, optimizer;
   std::optional<double> lr, momentum, weight_decay;
   bool normalize_input = false;
-  double dropout = 0, clip_grad_norm = 0;
+  double dropout = 0;
+  std::optional<double> clip_grad_norm;
   uint64_t seed = 0;
   int in_features = 0;
   std::vector<std::string> feature_names, class_names;
@@ -42,6 +44,9 @@ absl::StatusOr<v1::ModelSpec> ToSpec(const SpecFlags& flags);
 // Fills in what `path` tells and the spec leaves open: feature_names and, for cross entropy,
 // class_names (unless classes are numbers) and the number of outputs. InputError: the table.
 absl::Status FitToTable(const std::string& path, const ColumnOptions& columns, v1::ModelSpec* spec);
+
+// Fills in the preset, last of all.
+void ApplyPreset(const SpecFlags& flags, v1::ModelSpec* spec);
 
 }  // namespace lazynorm
 

@@ -18,7 +18,7 @@ namespace lazynorm {
 namespace {
 
 constexpr char kExamples[] =
-    "  lazynorm train demand events.csv --target sold --create --hidden 32,16 --normalize-input\n"
+    "  lazynorm train demand events.csv --target sold --create\n"
     "  tail -n +1 -f events.csv | lazynorm train demand - --target sold --batch 8\n"
     "  lazynorm train weather weather.csv --target temp_max --ahead 1 --date date \\\n"
     "    --one-hot weather --shadow-baseline persistence --report-every 365\n"
@@ -42,6 +42,7 @@ absl::StatusOr<v1::Model> CreateFor(const Client& client, const TrainFlags& flag
   *request.mutable_spec() = *std::move(spec);
   absl::Status status = FitToTable(flags.train.path, flags.train.columns, request.mutable_spec());
   if (!status.ok()) return status;
+  ApplyPreset(flags.spec, request.mutable_spec());
   return client.CreateModel(request);
 }
 

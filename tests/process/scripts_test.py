@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -37,6 +38,12 @@ class ScriptsTest(unittest.TestCase):
         self.assertEqual(demo.returncode, 0, demo.stdout + demo.stderr)
         self.assertRegex(demo.stdout, r"rows\s+date\s+model\s+persistence")
         self.assertRegex(demo.stdout, r"2015-\d\d-\d\d\s+[\d.]+\s+[\d.]+")
+        stream, persistence, torch = (
+            float(re.search(rf"^  {text} +([\d.]+)$", demo.stdout, re.MULTILINE)[1])
+            for text in (r"lazynorm, as it comes \(--preset stream\)", "tomorrow will be as today",
+                         "PyTorch's batch norm, the same network"))
+        self.assertLess(stream, persistence)
+        self.assertLess(persistence, torch)
         self.assertIn('lazynorm_model_step{model="weather"}', demo.stdout)
 
 
