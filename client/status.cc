@@ -25,6 +25,9 @@ std::optional<Message> PayloadOf(const absl::Status& status, absl::string_view u
 
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
+  if (status.error_code() == grpc::StatusCode::CANCELLED && status.error_details().empty()) {
+    return absl::UnavailableError("the server went away during the call");
+  }
   absl::Status result(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
   google::rpc::Status rich;
   if (rich.ParseFromString(status.error_details())) {

@@ -11,7 +11,8 @@
 namespace lazynorm {
 
 // A gRPC status as an absl::Status: code, message, and each detail of grpc-status-details-bin as a
-// payload under its type URL ("type.googleapis.com/google.rpc.ErrorInfo").
+// payload under its type URL ("type.googleapis.com/google.rpc.ErrorInfo"). Nobody but a server that
+// shuts down as the call arrives cancels one of ours: CANCELLED without details is UNAVAILABLE.
 absl::Status FromGrpc(const grpc::Status& status);
 
 // When the server said to come back (google.rpc.RetryInfo), if it did.
