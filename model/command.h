@@ -49,6 +49,8 @@ struct StepResult {
   int64_t step = 0;
   double loss = 0;              // of the batch in training mode, before the update
   double prequential_loss = 0;  // of the batch as it would have been predicted before
+  double gradient_norm = 0;     // of the heaviest expert's last update, before clipping
+  bool drift = false;           // the prequential loss has been found to have risen, see drift.h
   bool replayed = false;        // an earlier result for the same request_id
 };
 

@@ -271,10 +271,19 @@ Batch Learner::TrainingRows(Expert& expert, const Random& random, const Batch& b
   return rows_.batch();
 }
 
-// One update from the expert's newest state into the next. Returns the loss of the first `own`
-// rows.
+// `loss`, of outputs for the request's rows, in the target's units.
+double Learner::OwnLoss(ConstMatrixView out, const Batch& own, double loss) {
+  if (!spec_.learning.normalize_targets) return loss;
+  const MatrixView prediction(prediction_.Reserve(out.size()), out.rows(), out.cols());
+  std::copy_n(out.data(), out.size(), prediction.data());
+  next_scale_.Denormalize(prediction);
+  return LossValue(spec_.loss, prediction, own);
+}
+
+// One update from the expert's newest state into the next. Returns the loss of the first rows,
+// which are the request's `own`.
 absl::StatusOr<double> Learner::Update(Expert& expert, int update, const Random& random,
-                                       const Batch& rows, int64_t own, Mode mode) {
+                                       const Batch& rows, const Batch& own, Mode mode) {
   const int to = update % 2;
   const NetworkState& from = update == 0 ? expert.state : expert.next[1 - to];
   const OptimizerState& moments = update == 0 ? expert.moments : expert.next_moments[1 - to];
@@ -288,7 +297,9 @@ absl::StatusOr<double> Learner::Update(Expert& expert, int update, const Random&
   MatrixView gradient = network_->OutputGradient(rows.rows());
   double loss = LossGradient(spec_.loss, out, rows, gradient);
   if (!std::isfinite(loss)) return NonFiniteStep("the loss");
-  if (own < rows.rows()) loss = LossValue(spec_.loss, out.first(own), rows.first(own));
+  const int64_t n = own.rows();
+  if (n < rows.rows()) loss = LossValue(spec_.loss, out.first(n), rows.first(n));
+  if (update == 0) own_loss_ = OwnLoss(out.first(n), own, loss);
 
   const float* gradients = network_->Backward(step, gradient);
   const double norm = Norm(gradients, network_->parameter_count());
@@ -316,7 +327,7 @@ absl::StatusOr<double> Learner::LearnExpert(int k, const Batch& batch, Mode mode
   for (int update = 0; update < expert.spec.updates_per_request; ++update) {
     const Random random = RandomOf(k, update);
     const Batch rows = TrainingRows(expert, random, batch);
-    ASSIGN_OR_RETURN(const double loss, Update(expert, update, random, rows, batch.rows(), mode));
+    ASSIGN_OR_RETURN(const double loss, Update(expert, update, random, rows, batch, mode));
     if (update == 0) first_loss = loss;
   }
   return first_loss;
@@ -335,14 +346,20 @@ absl::StatusOr<StepResult> Learner::Learn(const Batch& batch, Mode mode) {
   }
   result.prequential_loss = Prequential(batch);
   const int leader = Leader();
+  double own_loss = 0;
   for (size_t k = 0; k < experts_.size(); ++k) {
     ASSIGN_OR_RETURN(const double loss, LearnExpert(static_cast<int>(k), batch, mode));
     result.loss += loss * hedge_.weights()[k];
+    own_loss += own_loss_ * hedge_.weights()[k];
     if (static_cast<int>(k) != leader) continue;
-    diagnostics_.gradient_norm = norm_;
+    result.gradient_norm = norm_;
     network_->BatchNormShifts(shifts_);
   }
   Commit(batch);
+  diagnostics_.loss = own_loss;
+  diagnostics_.gradient_norm = result.gradient_norm;
+  result.drift = drift_.Observe(result.prequential_loss, batch.rows(), step_);
+  diagnostics_.drift_level = drift_.level();
   return result;
 }
 

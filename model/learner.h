@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/command.h"
+#include "model/drift.h"
 #include "model/experts.h"
 #include "model/network.h"
 #include "model/optimizer.h"
@@ -23,10 +24,12 @@ namespace lazynorm {
 // How the latest accepted step went; norms and shifts are those of the heaviest expert.
 struct StepDiagnostics {
   int64_t rows = 0;                      // of the request
+  double loss = 0;                       // StepResult::loss, but in the target's own units
   double gradient_norm = 0;              // before clipping
   double parameter_norm = 0;             // after the step
   std::vector<double> batch_norm_shift;  // of each batch norm, see BatchNorm::shift
   std::vector<double> expert_weights;    // after the step
+  double drift_level = 0;                // see DriftDetector::level
 };
 
 // A model as a deterministic state machine: Apply is the one way in which it changes, and the same
@@ -73,6 +76,12 @@ class Learner {
   // that was refused for them. Empty before it.
   std::vector<StateTensor> Gradients() const;
   const StepDiagnostics& diagnostics() const { return diagnostics_; }
+  // What each expert counts in predictions; they add up to 1. Empty while lazy.
+  std::vector<double> expert_weights() const {
+    return lazy() ? std::vector<double>() : hedge_.weights();
+  }
+  // Watches the prequential loss.
+  const DriftDetector& drift() const { return drift_; }
 
  private:
   Learner(ModelSpec spec, const Limits& limits);
@@ -109,7 +118,8 @@ class Learner {
   Batch TrainingRows(Expert& expert, const Random& random, const Batch& batch);
   absl::StatusOr<double> LearnExpert(int k, const Batch& batch, Mode mode);
   absl::StatusOr<double> Update(Expert& expert, int update, const Random& random, const Batch& rows,
-                                int64_t own, Mode mode);
+                                const Batch& own, Mode mode);
+  double OwnLoss(ConstMatrixView out, const Batch& own, double loss);
   void Commit(const Batch& batch);
   Random RandomOf(int expert, int update) const;
   int Leader() const;
@@ -125,13 +135,14 @@ class Learner {
   bool frozen_ = false;
   RequestWindow requests_;
   StepDiagnostics diagnostics_;
+  DriftDetector drift_;
 
   // Of the step under way.
   RowBuffer rows_, own_rows_;
   Buffer<double> average_;
   Buffer<float> prediction_;
   std::vector<double> shifts_;
-  double norm_ = 0;
+  double norm_ = 0, own_loss_ = 0;
 };
 
 }  // namespace lazynorm

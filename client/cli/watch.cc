@@ -14,7 +14,9 @@ constexpr char kExamples[] =
     "  lazynorm watch demand\n"
     "  lazynorm watch demand --interval 200ms --count 1 --output json\n"
     "\"shift\" is, for each batch norm, how far the latest batch lay from the running mean, in\n"
-    "running standard deviations.";
+    "running standard deviations; \"experts\" what each counts in predictions; \"drifts\" how "
+    "often\n"
+    "the prequential loss has risen for good, \"last_drift\" the step of the latest time.";
 
 struct WatchFlags {
   std::string model;
@@ -23,17 +25,25 @@ struct WatchFlags {
   Format output = Format::kTable;
 };
 
+std::string Join(const google::protobuf::RepeatedField<double>& values) {
+  if (values.empty()) return "-";
+  return absl::StrJoin(values, " ", [](std::string* text, double value) {
+    absl::StrAppend(text, FormatNumber(value));
+  });
+}
+
 CsvRow ToRow(const v1::ModelStatus& status) {
-  const std::string shift = absl::StrJoin(
-      status.batch_norm_shift(), " ",
-      [](std::string* text, double value) { absl::StrAppend(text, FormatNumber(value)); });
   return {absl::StrCat(status.step()),
           absl::StrCat(status.rows_trained()),
           FormatNumber(status.rows_per_second()),
           FormatNumber(status.train_loss()),
           FormatNumber(status.prequential_loss()),
+          FormatNumber(status.gradient_norm()),
+          absl::StrCat(status.drifts()),
+          status.drifts() > 0 ? absl::StrCat(status.last_drift_step()) : "-",
+          Join(status.expert_weights()),
           status.statistics_frozen() ? "frozen" : "learning",
-          shift.empty() ? "-" : shift};
+          Join(status.batch_norm_shift())};
 }
 
 absl::Status Watch(const Session& session, const WatchFlags& flags) {
@@ -56,9 +66,10 @@ absl::Status Watch(const Session& session, const WatchFlags& flags) {
       std::cout << ToJson(status, /*indented=*/false) << std::flush;
     } else {
       if (writer == nullptr) {
-        writer = std::make_unique<RowWriter>(&std::cout, flags.output,
-                                             CsvRow{"step", "rows", "rows/s", "train_loss",
-                                                    "prequential_loss", "statistics", "shift"});
+        writer = std::make_unique<RowWriter>(
+            &std::cout, flags.output,
+            CsvRow{"step", "rows", "rows/s", "train_loss", "prequential_loss", "gradient_norm",
+                   "drifts", "last_drift", "experts", "statistics", "shift"});
       }
       writer->Write(ToRow(status));
       std::cout.flush();

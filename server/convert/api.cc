@@ -123,6 +123,8 @@ void ToProto(const StepResult& result, v1::TrainResponse* proto) {
   proto->set_loss(result.loss);
   proto->set_prequential_loss(result.prequential_loss);
   proto->set_replayed(result.replayed);
+  proto->set_gradient_norm(result.gradient_norm);
+  proto->set_drift(result.drift);
 }
 
 void ToProto(const Scores& scores, int64_t step, v1::EvaluateResponse* proto) {

@@ -1,19 +1,13 @@
 #include "server/hosting/hosted_model.h"
 
-#include <limits>
+#include <spdlog/spdlog.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "model/errors.h"
 
 namespace lazynorm {
-namespace {
-
-// Share of the averages that a step takes over: about the latest hundred count.
-constexpr double kLossShare = 0.01;
-
-}  // namespace
-
 absl::Status ModelNotFound(absl::string_view id) {
   return MakeError(
       absl::StatusCode::kNotFound, "MODEL_NOT_FOUND", "",
@@ -126,20 +120,26 @@ void HostedModel::Delete() {
 
 void HostedModel::OnStep(const StepResult& result, const StepDiagnostics& diagnostics,
                          absl::Duration time) {
-  // Averages begin with the first step in full: sum and weight shrink alike.
-  loss_sum_ += kLossShare * (result.loss - loss_sum_);
-  prequential_sum_ += kLossShare * (result.prequential_loss - prequential_sum_);
-  loss_weight_ += kLossShare * (1 - loss_weight_);
-  shift_ = diagnostics.batch_norm_shift;
+  loss_.Add(result.loss);
+  prequential_loss_.Add(result.prequential_loss);
+  loss_gap_.Add(diagnostics.loss - result.prequential_loss);
   metrics_->Trained({.step = result.step,
                      .rows = diagnostics.rows,
-                     .train_loss = loss_sum_ / loss_weight_,
-                     .prequential_loss = prequential_sum_ / loss_weight_,
+                     .train_loss = loss_.value(),
+                     .prequential_loss = prequential_loss_.value(),
                      .latest_prequential_loss = result.prequential_loss,
+                     .loss_gap = loss_gap_.value(),
                      .gradient_norm = diagnostics.gradient_norm,
                      .parameter_norm = diagnostics.parameter_norm,
                      .batch_norm_shift = diagnostics.batch_norm_shift,
+                     .expert_weights = diagnostics.expert_weights,
+                     .drift = result.drift,
+                     .drift_level = diagnostics.drift_level,
                      .step_time = time});
+  if (result.drift) {
+    spdlog::warn("event=drift model={} step={} prequential_loss={}", id_, result.step,
+                 prequential_loss_.value());
+  }
 }
 
 // Read and shown under one lock: of two threads, the later one shows what is later.
@@ -170,10 +170,14 @@ void HostedModel::Publish(const Learner& learner) {
   now->parameter_count = learner.parameter_count();
   now->statistics_frozen = learner.statistics_frozen();
   now->create_time = create_time_;
-  const double nothing = std::numeric_limits<double>::quiet_NaN();
-  now->train_loss = loss_weight_ > 0 ? loss_sum_ / loss_weight_ : nothing;
-  now->prequential_loss = loss_weight_ > 0 ? prequential_sum_ / loss_weight_ : nothing;
-  now->batch_norm_shift = shift_;
+  now->train_loss = loss_.value();
+  now->prequential_loss = prequential_loss_.value();
+  now->gradient_norm = learner.diagnostics().gradient_norm;
+  now->parameter_norm = learner.diagnostics().parameter_norm;
+  now->batch_norm_shift = learner.diagnostics().batch_norm_shift;
+  now->expert_weights = learner.expert_weights();
+  now->drifts = learner.drift().drifts();
+  now->last_drift_step = learner.drift().last_drift_step();
   const bool changed = first || before->plan != now->plan || !same_spec ||
                        before->statistics_frozen != now->statistics_frozen;
   now->update_time = first ? create_time_ : changed ? options_.clock->Now() : before->update_time;

@@ -19,6 +19,7 @@
 #include "server/base/executor.h"
 #include "server/base/mutex.h"
 #include "server/base/published.h"
+#include "server/hosting/average.h"
 #include "server/hosting/trainer.h"
 #include "server/metrics/model_metrics.h"
 
@@ -37,7 +38,11 @@ struct ModelView {
   absl::Time create_time, update_time;
   // Exponentially weighted over the latest steps; NaN before the first.
   double train_loss, prequential_loss;
-  std::vector<double> batch_norm_shift;  // of the latest step, see BatchNorm::shift
+  // Of the latest step, see StepDiagnostics.
+  double gradient_norm = 0, parameter_norm = 0;
+  std::vector<double> batch_norm_shift;
+  std::vector<double> expert_weights;  // empty while lazy
+  int64_t drifts = 0, last_drift_step = 0;
 };
 
 // What a model needs of the process that hosts it. All outlive the model.
@@ -113,8 +118,7 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
 
   // The trainer's alone.
   absl::Time create_time_;
-  double loss_sum_ = 0, prequential_sum_ = 0, loss_weight_ = 0;
-  std::vector<double> shift_;
+  Average loss_, prequential_loss_, loss_gap_;
   std::shared_ptr<const ModelSpec> spec_;
 
   Mutex mutex_;

@@ -24,6 +24,10 @@ enum Family {
   kRowsPredicted,
   kTrainRejected,
   kBatchNormShift,
+  kExpertWeight,
+  kDrift,
+  kDriftLevel,
+  kLossGap,
   kGradientNorm,
   kParameterNorm,
   kStatisticsFrozen,
@@ -67,6 +71,12 @@ ClientMetric WithLabel(ClientMetric metric, const std::string& name, const std::
   return metric;
 }
 
+ClientMetric GaugeOf(double value) {
+  ClientMetric metric;
+  metric.gauge.value = value;
+  return metric;
+}
+
 }  // namespace
 
 ModelMetrics::ModelMetrics(absl::string_view model, absl::Span<const int> batch_norm_layers)
@@ -85,11 +95,18 @@ void ModelMetrics::Trained(const TrainedStep& step) {
   }
   step_.Set(static_cast<double>(step.step));
   rows_trained_.Increment(static_cast<double>(step.rows));
+  loss_gap_.Set(step.loss_gap);
+  if (step.drift) drift_.Increment();
+  drift_level_.Set(step.drift_level);
   gradient_norm_.Set(step.gradient_norm);
   parameter_norm_.Set(step.parameter_norm);
   const size_t layers = std::min(batch_norm_shift_.size(), step.batch_norm_shift.size());
   for (size_t i = 0; i < layers; ++i) batch_norm_shift_[i].Set(step.batch_norm_shift[i]);
   step_seconds_.Observe(absl::ToDoubleSeconds(step.step_time));
+  {
+    MutexLock lock(&mutex_);
+    expert_weights_.assign(step.expert_weights.begin(), step.expert_weights.end());
+  }
   trained_ = true;
 }
 
@@ -142,6 +159,23 @@ std::vector<MetricFamily> ModelMetrics::Families() {
        "by layer.",
        MetricType::Gauge,
        {}},
+      {"lazynorm_expert_weight",
+       "What an expert counts in predictions, by its place in the spec.",
+       MetricType::Gauge,
+       {}},
+      {"lazynorm_drift_total",
+       "Times that the prequential loss was found to have risen for good.",
+       MetricType::Counter,
+       {}},
+      {"lazynorm_drift_level",
+       "How far the recent rise of the prequential loss is on its way to counting as drift, from 0 "
+       "to 1.",
+       MetricType::Gauge,
+       {}},
+      {"lazynorm_loss_gap",
+       "Train less prequential loss, exponentially weighted, in the target's units.",
+       MetricType::Gauge,
+       {}},
       {"lazynorm_gradient_norm", "L2 norm of the latest gradient.", MetricType::Gauge, {}},
       {"lazynorm_parameter_norm", "L2 norm of the parameters.", MetricType::Gauge, {}},
       {"lazynorm_statistics_frozen",
@@ -167,15 +201,21 @@ void ModelMetrics::Collect(std::vector<MetricFamily>* families) const {
   add(kStatisticsFrozen, statistics_frozen_.Collect());
   add(kQueueDepth, queue_depth_.Collect());
   add(kStepSeconds, step_seconds_.Collect());
+  add(kDrift, drift_.Collect());
   {
     MutexLock lock(&mutex_);
     for (const auto& [reason, count] : rejected_) {
       add(kTrainRejected, WithLabel(count.Collect(), "reason", reason));
     }
+    for (size_t k = 0; k < expert_weights_.size(); ++k) {
+      add(kExpertWeight, WithLabel(GaugeOf(expert_weights_[k]), "expert", absl::StrCat(k)));
+    }
   }
   if (!trained_) return;
   add(kTrainLoss, train_loss_.Collect());
   add(kPrequentialLoss, prequential_loss_.Collect());
+  add(kDriftLevel, drift_level_.Collect());
+  add(kLossGap, loss_gap_.Collect());
   add(kGradientNorm, gradient_norm_.Collect());
   add(kParameterNorm, parameter_norm_.Collect());
   for (size_t i = 0; i < batch_norm_shift_.size(); ++i) {

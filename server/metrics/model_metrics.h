@@ -27,10 +27,14 @@ struct TrainedStep {
   double train_loss = 0;               // exponentially weighted, this step included
   double prequential_loss = 0;         // exponentially weighted, this step included
   double latest_prequential_loss = 0;  // of this step alone
+  double loss_gap = 0;                 // train less prequential loss, exponentially weighted
   double gradient_norm = 0;
   double parameter_norm = 0;
   absl::Span<const double> batch_norm_shift;  // one a batch-norm layer, in the order of AddModel
-  absl::Duration step_time;                   // computing it
+  absl::Span<const double> expert_weights;
+  bool drift = false;        // found with this step
+  double drift_level = 0;    // from 0 to 1, where drift is found
+  absl::Duration step_time;  // computing it
 };
 
 // The series of one model. Made by Metrics::AddModel, shown until Metrics::RemoveModel; a late call
@@ -71,6 +75,9 @@ class ModelMetrics {
   prometheus::Counter rows_trained_;
   prometheus::Counter rows_predicted_;
   std::vector<prometheus::Gauge> batch_norm_shift_;
+  prometheus::Gauge loss_gap_;
+  prometheus::Counter drift_;
+  prometheus::Gauge drift_level_;
   prometheus::Gauge gradient_norm_;
   prometheus::Gauge parameter_norm_;
   prometheus::Gauge statistics_frozen_;
@@ -79,6 +86,7 @@ class ModelMetrics {
 
   mutable Mutex mutex_;
   std::map<std::string, prometheus::Counter> rejected_ ABSL_GUARDED_BY(mutex_);  // by reason
+  std::vector<double> expert_weights_ ABSL_GUARDED_BY(mutex_);  // as many as there are now
 };
 
 }  // namespace lazynorm

@@ -116,6 +116,12 @@ class Watch : public std::enable_shared_from_this<Watch> {
     status.mutable_batch_norm_shift()->Assign(view->batch_norm_shift.begin(),
                                               view->batch_norm_shift.end());
     status.set_statistics_frozen(view->statistics_frozen);
+    status.set_gradient_norm(view->gradient_norm);
+    status.set_parameter_norm(view->parameter_norm);
+    status.mutable_expert_weights()->Assign(view->expert_weights.begin(),
+                                            view->expert_weights.end());
+    status.set_drifts(view->drifts);
+    status.set_last_drift_step(view->last_drift_step);
     sent_ = std::move(view);
     sent_at_ = now;
     stream_->WriteLatest(std::move(status));

@@ -107,6 +107,7 @@ void ExpectUndone(const ModelSpec& spec, const Rows& bad, double lr = 0.01) {
   EXPECT_EQ(learner->rows_trained(), 36);
   EXPECT_EQ(learner->diagnostics().gradient_norm, other->diagnostics().gradient_norm);
   EXPECT_EQ(learner->diagnostics().batch_norm_shift, other->diagnostics().batch_norm_shift);
+  EXPECT_EQ(learner->drift().state(), other->drift().state());
   ExpectSameTensors(learner->Tensors(), other->Tensors());
   for (uint64_t t = 3; t < 6; ++t) {
     EXPECT_EQ(TrainOn(*learner, Data(t)).loss, TrainOn(*other, Data(t)).loss);
@@ -381,6 +382,80 @@ TEST(LearnerTest, AnInitialStateThatDoesNotFitIsRefused) {
   const std::vector<StateTensor> last(tensors.end() - 1, tensors.end());
   ExpectRefused(Learner::Create(Deep(), Limits(), last).status(), "INVALID_STATE", "initial_state");
   ExpectRefused(Learner::Create(ModelSpec(), Limits()).status(), "INVALID_SPEC", "spec.layers");
+}
+
+// Rows of a stream whose targets become noise with step 160.
+Rows Drifting(uint64_t t) {
+  Rows rows = Data(t);
+  if (t >= 160) rows.y = Normal(rows.rows(), 1, 1000 + t, 0, 6);
+  return rows;
+}
+
+std::string IdOf(uint64_t t) {
+  return "step " + std::to_string(t);
+}
+
+// What 240 steps of it gave.
+std::vector<StepResult> TrainOnDrift(Learner& learner) {
+  std::vector<StepResult> results;
+  for (uint64_t t = 0; t < 240; ++t) {
+    const Rows rows = Drifting(t);
+    const std::string id = IdOf(t);
+    const auto result = learner.Apply(TrainCommand{.batch = rows.batch(), .request_id = id});
+    EXPECT_TRUE(result.ok()) << result.status();
+    results.push_back(*result);
+  }
+  return results;
+}
+
+TEST(LearnerTest, DriftIsToldByTheStepThatFindsItAndAgainForItsRequestAlone) {
+  const auto learner = NewLearner(Plain(SgdSpec{.lr = 0.01}));
+  const std::vector<StepResult> results = TrainOnDrift(*learner);
+  ASSERT_EQ(learner->drift().drifts(), 1);
+  const int64_t step = learner->drift().last_drift_step();
+  EXPECT_GT(step, 160);
+  for (const StepResult& result : results) {
+    EXPECT_EQ(result.drift, result.step == step) << result.step;
+    EXPECT_GT(result.gradient_norm, 0);
+  }
+  const Rows rows = Drifting(step - 1);
+  const std::string id = IdOf(step - 1);
+  const DriftDetector::State before = learner->drift().state();
+  const auto again = learner->Apply(TrainCommand{.batch = rows.batch(), .request_id = id});
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->replayed);
+  EXPECT_TRUE(again->drift);
+  EXPECT_EQ(again->gradient_norm, results[step - 1].gradient_norm);
+  EXPECT_EQ(learner->drift().state(), before);
+}
+
+TEST(LearnerTest, TheSameCommandsAndACopyGiveTheSameDrift) {
+  const auto a = NewLearner(Deep()), b = NewLearner(Deep());
+  const std::vector<StepResult> once = TrainOnDrift(*a), twice = TrainOnDrift(*b);
+  EXPECT_EQ(a->drift().state(), b->drift().state());
+  EXPECT_EQ(a->drift().state(), a->Copy()->drift().state());
+  EXPECT_GT(a->drift().drifts(), 0);
+  for (size_t t = 0; t < once.size(); ++t) EXPECT_EQ(once[t].drift, twice[t].drift);
+}
+
+TEST(LearnerTest, TheLossAmongTheDiagnosticsIsInTheTargetsUnits) {
+  ModelSpec spec = Plain();
+  const auto plain = NewLearner(spec);
+  EXPECT_EQ(TrainOn(*plain, Data(1)).loss, plain->diagnostics().loss);
+  spec.learning.normalize_targets = true;
+  spec.learning.replay = {.capacity = 100, .rows_per_step = 8};
+  const auto scaled = NewLearner(spec);
+  for (uint64_t t = 0; t < 20; ++t) {
+    Rows rows = Data(t);
+    rows.y = 300 + 40 * rows.y.array();
+    const StepResult result = TrainOn(*scaled, rows);
+    if (t == 0) continue;  // before any target is known, predictions are far off
+    // Nothing in this network tells training from prediction.
+    const double ratio = scaled->diagnostics().loss / result.prequential_loss;
+    EXPECT_GT(ratio, 0.5) << t;
+    EXPECT_LT(ratio, 2) << t;
+    EXPECT_GT(scaled->diagnostics().loss, 100 * result.loss) << t;
+  }
 }
 
 }  // namespace

@@ -79,6 +79,12 @@ class CliTest(ServerTest):
         status = self.s.json("watch", "m", "--count", "1")
         self.assertEqual((status["model"], status["step"]), ("m", "20"))
         self.assertEqual(len(status["batch_norm_shift"]), 2)
+        self.assertGreater(status["gradient_norm"], 0)
+        self.assertGreater(status["parameter_norm"], 0)
+        self.assertEqual((status["drifts"], status["last_drift_step"]), ("0", "0"))
+        head, line = self.s.cli("watch", "m", "--count", "1").splitlines()
+        self.assertEqual(head.split()[5:9], ["gradient_norm", "drifts", "last_drift", "experts"])
+        self.assertEqual(line.split()[6:8], ["0", "-"])
 
     def test_health_knows_the_server_its_services_and_its_models(self):
         self.trained()

@@ -12,7 +12,8 @@ MODEL_SERIES = """
 lazynorm_train_loss lazynorm_prequential_loss lazynorm_prequential_loss_distribution_bucket
 lazynorm_model_step lazynorm_rows_trained_total lazynorm_rows_predicted_total
 lazynorm_train_rejected_total lazynorm_batch_norm_shift lazynorm_gradient_norm
-lazynorm_parameter_norm lazynorm_statistics_frozen lazynorm_train_queue_depth
+lazynorm_parameter_norm lazynorm_expert_weight lazynorm_drift_total lazynorm_drift_level
+lazynorm_loss_gap lazynorm_statistics_frozen lazynorm_train_queue_depth
 lazynorm_step_seconds_bucket lazynorm_step_seconds_count lazynorm_step_seconds_sum""".split()
 SERVER_SERIES = """
 lazynorm_models lazynorm_build_info grpc_server_started_total grpc_server_handled_total
@@ -69,6 +70,18 @@ class MetricsTest(ServerTest):
                 sum(value for name, value in series.items()
                     if name.startswith("grpc_server_handled_total") and f'"{method}"' in name), 0)
 
+    def test_experts_show_their_weights(self):
+        server = self.server()
+        server.cli("train", "m", "-", "--target", "y", "--create", "--preset", "torch",
+                   "--batch", "8", stdin=table(64))
+        self.assertEqual(server.series()['lazynorm_expert_weight{model="m",expert="0"}'], 1)
+        server.cli("train", "three", "-", "--target", "y", "--create", "--preset", "stream",
+                   stdin=table(64))
+        weights = [value for name, value in server.series().items()
+                   if name.startswith("lazynorm_expert_weight") and '"three"' in name]
+        self.assertGreater(len(weights), 1)
+        self.assertAlmostEqual(sum(weights), 1, places=6)
+
     def test_the_series_of_a_model_go_with_it(self):
         server = self.server()
         server.cli("train", "gone", "-", "--target", "y", "--create", stdin=table(32))
@@ -78,6 +91,26 @@ class MetricsTest(ServerTest):
 
 
 class LogTest(ServerTest):
+    def test_drift_is_logged_counted_and_shown_to_who_watches(self):
+        server = self.server()
+        rows = [line.split(",") for line in table(2400).splitlines()[1:]]
+        for i, row in enumerate(rows[1600:]):
+            row[-1] = str(500 + 90 * ((i * 7) % 11))
+        text = "a,b,y\n" + "".join(",".join(row) + "\n" for row in rows)
+        server.cli("train", "m", "-", "--target", "y", "--create", "--batch", "8", stdin=text)
+        count = server.series()['lazynorm_drift_total{model="m"}']
+        self.assertGreaterEqual(count, 1)
+        status = server.json("watch", "m", "--count", "1")
+        self.assertEqual(int(status["drifts"]), count)
+        self.assertGreater(int(status["last_drift_step"]), 200)
+        self.assertIn(str(int(count)), server.cli("watch", "m", "--count", "1"))
+        server.signal()
+        self.assertEqual(server.wait(), 0)
+        told = [line for line in server.log if "event=drift " in line]
+        self.assertEqual(len(told), count)
+        self.assertRegex(told[-1], r"level=warning event=drift model=m step="
+                         + status["last_drift_step"] + r" prequential_loss=[0-9.e+-]+\n$")
+
     def test_every_line_is_one_record_of_keys_and_values(self):
         server = self.server()
         server.cli("train", "m", "-", "--target", "y", "--create", stdin=table(32))

@@ -27,15 +27,18 @@ RpcMetrics* AddTrain(Metrics& metrics) {
 }
 
 TrainedStep SomeStep() {
-  static constexpr double kShifts[] = {0.5, 0.25};
+  static constexpr double kShifts[] = {0.5, 0.25}, kWeights[] = {0.75, 0.25};
   return {.step = 3,
           .rows = 8,
           .train_loss = 1.5,
           .prequential_loss = 2.5,
           .latest_prequential_loss = 0.3,
+          .loss_gap = -1,
           .gradient_norm = 4,
           .parameter_norm = 5,
           .batch_norm_shift = kShifts,
+          .expert_weights = kWeights,
+          .drift_level = 0.125,
           .step_time = absl::Microseconds(60)};
 }
 
@@ -100,21 +103,55 @@ TEST(MetricsTest, ATrainedStepShowsInEverySeriesOfItsModel) {
   model->TrainRejected("something from outside");
   const std::string text = metrics.Expose();
   for (const char* line :
-       {"lazynorm_models 1", "lazynorm_train_loss{model=\"a\"} 1.5",
+       {"lazynorm_models 1",
+        "lazynorm_train_loss{model=\"a\"} 1.5",
         "lazynorm_prequential_loss{model=\"a\"} 2.5",
         "lazynorm_prequential_loss_distribution_bucket{model=\"a\",le=\"0.25\"} 0",
         "lazynorm_prequential_loss_distribution_bucket{model=\"a\",le=\"0.5\"} 1",
-        "lazynorm_model_step{model=\"a\"} 3", "lazynorm_rows_trained_total{model=\"a\"} 8",
+        "lazynorm_model_step{model=\"a\"} 3",
+        "lazynorm_rows_trained_total{model=\"a\"} 8",
         "lazynorm_rows_predicted_total{model=\"a\"} 7",
         "lazynorm_train_rejected_total{model=\"a\",reason=\"QUEUE_FULL\"} 1",
         "lazynorm_train_rejected_total{model=\"a\",reason=\"INTERNAL\"} 1",
         "lazynorm_batch_norm_shift{model=\"a\",layer=\"0\"} 0.5",
         "lazynorm_batch_norm_shift{model=\"a\",layer=\"4\"} 0.25",
-        "lazynorm_gradient_norm{model=\"a\"} 4", "lazynorm_parameter_norm{model=\"a\"} 5",
-        "lazynorm_statistics_frozen{model=\"a\"} 1", "lazynorm_train_queue_depth{model=\"a\"} 9",
+        "lazynorm_expert_weight{model=\"a\",expert=\"0\"} 0.75",
+        "lazynorm_expert_weight{model=\"a\",expert=\"1\"} 0.25",
+        "lazynorm_drift_total{model=\"a\"} 0",
+        "lazynorm_drift_level{model=\"a\"} 0.125",
+        "lazynorm_loss_gap{model=\"a\"} -1",
+        "lazynorm_gradient_norm{model=\"a\"} 4",
+        "lazynorm_parameter_norm{model=\"a\"} 5",
+        "lazynorm_statistics_frozen{model=\"a\"} 1",
+        "lazynorm_train_queue_depth{model=\"a\"} 9",
         "lazynorm_step_seconds_count{model=\"a\"} 1"}) {
     EXPECT_THAT(text, HasSubstr(absl::StrCat("\n", line, "\n")));
   }
+}
+
+TEST(MetricsTest, DriftIsCountedFromZero) {
+  Metrics metrics("test");
+  const auto model = metrics.AddModel("a", {});
+  EXPECT_THAT(metrics.Expose(), HasSubstr("\nlazynorm_drift_total{model=\"a\"} 0\n"));
+  EXPECT_THAT(metrics.Expose(), Not(HasSubstr("lazynorm_drift_level")));
+  TrainedStep step = SomeStep();
+  step.drift = true;
+  model->Trained(step);
+  model->Trained(SomeStep());
+  model->Trained(step);
+  EXPECT_THAT(metrics.Expose(), HasSubstr("\nlazynorm_drift_total{model=\"a\"} 2\n"));
+}
+
+TEST(MetricsTest, AnExpertThatIsNoMoreIsNotShown) {
+  Metrics metrics("test");
+  const auto model = metrics.AddModel("a", {});
+  model->Trained(SomeStep());
+  TrainedStep step = SomeStep();
+  static constexpr double kAlone[] = {1};
+  step.expert_weights = kAlone;
+  model->Trained(step);
+  EXPECT_THAT(metrics.Expose(), HasSubstr("lazynorm_expert_weight{model=\"a\",expert=\"0\"} 1\n"));
+  EXPECT_THAT(metrics.Expose(), Not(HasSubstr("expert=\"1\"")));
 }
 
 TEST(MetricsTest, ALossThatIsNotFiniteIsShownButKeptOutOfTheDistribution) {

@@ -1,5 +1,6 @@
 #include "server/rpc/model_service.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -381,9 +382,38 @@ TEST_F(ModelServiceTest, AWatchTellsThePresentAtOnceThenWhatChanges) {
   EXPECT_EQ(second.rows_trained(), 8);
   EXPECT_NEAR(second.train_loss(), trained->loss(), 1e-9 * trained->loss());
   EXPECT_EQ(second.batch_norm_shift_size(), 1);
+  EXPECT_EQ(second.gradient_norm(), trained->gradient_norm());
+  EXPECT_GT(second.parameter_norm(), 0);
+  EXPECT_THAT(second.expert_weights(), testing::ElementsAre(1));
+  EXPECT_EQ(second.drifts(), 0);
+  EXPECT_EQ(second.last_drift_step(), 0);
   EXPECT_GT(second.rows_per_second(), 0);
   client().Freeze("m");
   EXPECT_TRUE(watch.Next().statistics_frozen());
+}
+
+TEST_F(ModelServiceTest, AWatchAndTheAnswersTellOfDrift) {
+  client().Create("m",
+                  "mlp {} optimizer { sgd { lr: 0.01 } } "
+                  "learning { experts {} experts { learning_rate: 0.02 } }");
+  int64_t drifts = 0, last = 0;
+  for (int i = 0; i < 300; ++i) {
+    v1::TrainRequest request = RandomStep("m", 8, 3, i);
+    if (i >= 250) request.mutable_targets()->set_values(0, 60);
+    const auto trained = client().Train(request);
+    ASSERT_TRUE(trained.ok()) << trained.error();
+    EXPECT_GT(trained->gradient_norm(), 0);
+    if (!trained->drift()) continue;
+    ++drifts;
+    last = trained->step();
+  }
+  EXPECT_GT(last, 250);
+  Watching watch(client(), "model: 'm'");
+  const v1::ModelStatus status = watch.Next();
+  EXPECT_EQ(status.drifts(), drifts);
+  EXPECT_EQ(status.last_drift_step(), last);
+  ASSERT_EQ(status.expert_weights_size(), 2);
+  EXPECT_NEAR(status.expert_weights(0) + status.expert_weights(1), 1, 1e-9);
 }
 
 TEST_F(ModelServiceTest, AWatchEndsWithItsModel) {
