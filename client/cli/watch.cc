@@ -1,3 +1,4 @@
+#include <cmath>
 #include <iostream>
 #include <memory>
 
@@ -32,6 +33,12 @@ std::string Join(const google::protobuf::RepeatedField<double>& values) {
   });
 }
 
+// Weights in hundredths: one that is next to nothing shows as 0.
+std::string JoinWeights(google::protobuf::RepeatedField<double> weights) {
+  for (double& weight : weights) weight = std::round(100 * weight) / 100;
+  return Join(weights);
+}
+
 CsvRow ToRow(const v1::ModelStatus& status) {
   return {absl::StrCat(status.step()),
           absl::StrCat(status.rows_trained()),
@@ -41,7 +48,7 @@ CsvRow ToRow(const v1::ModelStatus& status) {
           FormatNumber(status.gradient_norm()),
           absl::StrCat(status.drifts()),
           status.drifts() > 0 ? absl::StrCat(status.last_drift_step()) : "-",
-          Join(status.expert_weights()),
+          JoinWeights(status.expert_weights()),
           status.statistics_frozen() ? "frozen" : "learning",
           Join(status.batch_norm_shift())};
 }
