@@ -94,7 +94,9 @@ class Client {
   absl::Status WatchModel(const v1::WatchModelRequest& request,
                           const std::function<bool(const v1::ModelStatus&)>& on_status) const;
 
-  // Training. A request without a request_id is given one, so that a retry is never trained twice.
+  // Training. With prediction_ids instead of features, on rows that an earlier Predict with the
+  // same prediction_ids left with the server; NOT_FOUND names those it does not know, or not any
+  // more. A request without a request_id is given one, so that a retry is never trained twice.
   absl::StatusOr<v1::TrainResponse> Train(v1::TrainRequest request) const;
   // Keeps at most `window` requests unanswered, and gives each a request_id that has none. When the
   // connection breaks, it is made again and the unanswered requests are sent again under their

@@ -8,6 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "model/batch.h"
+#include "model/matrix.h"
 #include "model/spec.h"
 
 namespace lazynorm {
@@ -24,6 +25,21 @@ struct TrainCommand {
   Batch batch;                   // features, targets and weights are finite
   absl::string_view request_id;  // may be empty
   bool freeze_statistics = false;
+  // Instead of features: rows that a RememberCommand left under these ids, none of them twice, as
+  // known at the time `now`.
+  std::vector<absl::string_view> prediction_ids;
+  int64_t now = 0;  // microseconds since the epoch
+};
+
+// Keeps rows that were predicted for a later TrainCommand that knows their labels. A model has no
+// clock, and flags may have changed when a command is repeated: all that decides what is forgotten
+// is part of it.
+struct RememberCommand {
+  std::vector<absl::string_view> ids;  // one a row, none of them twice
+  ConstMatrixView features;            // [rows, in_features]
+  ConstMatrixView predictions;         // [rows, out_features], raw and in the target's units
+  int64_t now = 0, expires = 0;        // microseconds since the epoch
+  int64_t max_rows = 0, max_bytes = 0;
 };
 
 // Changes how the model learns; what is absent stays.
@@ -42,13 +58,14 @@ struct FreezeStatisticsCommand {
   bool frozen = true;
 };
 
-using Command = std::variant<ResolveCommand, TrainCommand, UpdateCommand, FreezeStatisticsCommand>;
+using Command = std::variant<ResolveCommand, TrainCommand, UpdateCommand, FreezeStatisticsCommand,
+                             RememberCommand>;
 
 // What a Train step gave. Other commands answer with the step alone.
 struct StepResult {
   int64_t step = 0;
   double loss = 0;              // of the batch in training mode, before the update
-  double prequential_loss = 0;  // of the batch as it would have been predicted before
+  double prequential_loss = 0;  // of the batch as it would have been predicted before, or was
   double gradient_norm = 0;     // of the heaviest expert's last update, before clipping
   bool drift = false;           // the prequential loss has been found to have risen, see drift.h
   bool replayed = false;        // an earlier result for the same request_id

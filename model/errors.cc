@@ -1,5 +1,6 @@
 #include "model/errors.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/status/status.h"
@@ -95,6 +96,17 @@ absl::Status LimitExceeded(absl::string_view field, absl::string_view message) {
 absl::Status RequestIdReused() {
   return Invalid("REQUEST_ID_REUSED", "request_id",
                  "expected the payload it was first sent with, got another one");
+}
+
+absl::Status UnknownPredictionIds(absl::Span<const absl::string_view> ids) {
+  constexpr size_t kNamed = 5;
+  std::string names;
+  for (absl::string_view id : ids.first(std::min(ids.size(), kNamed))) {
+    absl::StrAppend(&names, names.empty() ? "\"" : ", \"", id, "\"");
+  }
+  if (ids.size() > kNamed) absl::StrAppend(&names, " and ", ids.size() - kNamed, " more");
+  return MakeError(absl::StatusCode::kNotFound, "UNKNOWN_PREDICTION_ID", "",
+                   absl::StrCat("prediction_ids: unknown, expired or trained already: ", names));
 }
 
 absl::Status NonFiniteStep(absl::string_view what) {

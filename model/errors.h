@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace lazynorm {
 
@@ -41,6 +42,9 @@ absl::Status InvalidState(absl::string_view field, absl::string_view message);
 absl::Status InvalidUpdate(absl::string_view field, absl::string_view message);
 absl::Status LimitExceeded(absl::string_view field, absl::string_view message);
 absl::Status RequestIdReused();
+
+// NOT_FOUND, reason UNKNOWN_PREDICTION_ID: names the first few of the ids.
+absl::Status UnknownPredictionIds(absl::Span<const absl::string_view> ids);
 
 // ABORTED: the step was undone. `what` is the first thing that was not finite.
 absl::Status NonFiniteStep(absl::string_view what);

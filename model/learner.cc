@@ -129,6 +129,12 @@ absl::StatusOr<StepResult> Learner::Do(const FreezeStatisticsCommand& command) {
   return StepResult{.step = step_};
 }
 
+absl::StatusOr<StepResult> Learner::Do(const RememberCommand& command) {
+  RETURN_IF_ERROR(CheckWidth(static_cast<int>(command.features.cols())));
+  RETURN_IF_ERROR(remembered_.Remember(command));
+  return StepResult{.step = step_};
+}
+
 absl::StatusOr<StepResult> Learner::Do(const UpdateCommand& command) {
   LearningSpec learning = spec_.learning;
   if (command.clip_grad_norm) learning.clip_grad_norm = *command.clip_grad_norm;
@@ -182,15 +188,23 @@ absl::StatusOr<StepResult> Learner::Do(const TrainCommand& command) {
     if (known.has_value()) return *known;
   }
   const Mode mode = frozen_ || command.freeze_statistics ? Mode::kFrozen : Mode::kTrain;
-  RETURN_IF_ERROR(CheckBatch(command.batch, mode));
+  Batch batch = command.batch;
+  Recalled recalled;
+  if (!command.prediction_ids.empty()) {
+    ASSIGN_OR_RETURN(recalled, remembered_.Recall(command.prediction_ids, command.now, recall_));
+    batch.features = recalled.features;
+  }
+  RETURN_IF_ERROR(CheckBatch(batch, mode));
   const bool was_lazy = lazy();
-  if (was_lazy) Resolve(static_cast<int>(command.batch.features.cols()));
-  absl::StatusOr<StepResult> result = Learn(command.batch, mode);
+  if (was_lazy) Resolve(static_cast<int>(batch.features.cols()));
+  absl::StatusOr<StepResult> result = Learn(batch, mode, recalled.predictions);
   if (!result.ok()) {
     if (was_lazy) Unresolve();
     return result;
   }
   if (!command.request_id.empty()) requests_.Insert(command.request_id, fingerprint, *result);
+  for (absl::string_view id : command.prediction_ids) remembered_.Forget(id);
+  remembered_.Expire(command.now);
   return result;
 }
 
@@ -228,8 +242,10 @@ Random Learner::RandomOf(int expert, int update) const {
   return random.Stream(~(static_cast<uint64_t>(expert) << 32 | update));
 }
 
-// The loss of the rows as the plan would predict them now. On the way, every expert is scored.
-double Learner::Prequential(const Batch& batch) {
+// The loss of the rows as they were predicted when they were served, else as the plan would predict
+// them now. On the way, every expert is scored, always by what it would predict now: what each of
+// them gave to a served prediction is not known any more.
+double Learner::Prequential(const Batch& batch, ConstMatrixView served) {
   next_hedge_ = hedge_;
   const int64_t rows = batch.rows();
   const int outputs = network_->out_features();
@@ -237,6 +253,7 @@ double Learner::Prequential(const Batch& batch) {
   Batch own = batch;
   if (scaled) own.targets = own_rows_.batch().targets;
   const bool several = experts_.size() > 1;
+  if (!several && served.rows() > 0) return LossValue(spec_.loss, served, batch);
   double* sum = several ? average_.Reserve(rows * outputs) : nullptr;
   if (several) std::fill_n(sum, rows * outputs, 0.0);
   ConstMatrixView out;
@@ -249,6 +266,7 @@ double Learner::Prequential(const Batch& batch) {
       next_hedge_.Observe(static_cast<int>(k), spec_.loss, spec_.learning.hedge_discount, out, own);
     }
   }
+  if (served.rows() > 0) return LossValue(spec_.loss, served, batch);
   if (!several && !scaled) return LossValue(spec_.loss, out, batch);
   const MatrixView prediction(prediction_.Reserve(rows * outputs), rows, outputs);
   if (several) {
@@ -334,7 +352,7 @@ absl::StatusOr<double> Learner::LearnExpert(int k, const Batch& batch, Mode mode
 }
 
 // Every expert writes its new state beside the old one; all are taken only when all are finite.
-absl::StatusOr<StepResult> Learner::Learn(const Batch& batch, Mode mode) {
+absl::StatusOr<StepResult> Learner::Learn(const Batch& batch, Mode mode, ConstMatrixView served) {
   StepResult result{.step = step_ + 1};
   if (spec_.learning.normalize_targets) {
     own_rows_.Clear();
@@ -344,7 +362,7 @@ absl::StatusOr<StepResult> Learner::Learn(const Batch& batch, Mode mode) {
     if (mode == Mode::kTrain) next_scale_.Track(batch);
     if (!FitFloat(next_scale_.var())) return NonFiniteStep("the variance of the targets");
   }
-  result.prequential_loss = Prequential(batch);
+  result.prequential_loss = Prequential(batch, served);
   const int leader = Leader();
   double own_loss = 0;
   for (size_t k = 0; k < experts_.size(); ++k) {

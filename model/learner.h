@@ -14,6 +14,7 @@
 #include "model/network.h"
 #include "model/optimizer.h"
 #include "model/plan.h"
+#include "model/remembered.h"
 #include "model/replay.h"
 #include "model/request_window.h"
 #include "model/spec.h"
@@ -52,6 +53,7 @@ class Learner {
   // Does what the command says, or refuses and changes nothing:
   // EMPTY_BATCH, WIDTH_MISMATCH, TOO_FEW_ROWS, TARGET_MISMATCH, SHAPE_MISMATCH, LABEL_OUT_OF_RANGE,
   // INVALID_WEIGHTS, LIMIT_EXCEEDED, REQUEST_ID_REUSED, INVALID_UPDATE (all INVALID_ARGUMENT);
+  // NOT_FOUND with UNKNOWN_PREDICTION_ID;
   // ABORTED with NON_FINITE_STEP if loss, gradients, parameters, moments or statistics would not be
   // finite float32.
   absl::StatusOr<StepResult> Apply(const Command& command);
@@ -64,6 +66,8 @@ class Learner {
   int64_t step() const { return step_; }
   int64_t rows_trained() const { return rows_trained_; }
   bool statistics_frozen() const { return frozen_; }
+  // Survives all commands but the TrainCommand that names it.
+  const RememberedPredictions& remembered() const { return remembered_; }
   int in_features() const { return lazy() ? 0 : network_->in_features(); }
   // Known even to a lazy model if it has a Linear; else 0.
   int out_features() const { return OutFeatures(spec_, in_features()); }
@@ -91,6 +95,7 @@ class Learner {
   absl::StatusOr<StepResult> Do(const TrainCommand& command);
   absl::StatusOr<StepResult> Do(const UpdateCommand& command);
   absl::StatusOr<StepResult> Do(const FreezeStatisticsCommand& command);
+  absl::StatusOr<StepResult> Do(const RememberCommand& command);
 
   // One of the learners of this model: numbers only, the network is shared.
   struct Expert {
@@ -113,8 +118,9 @@ class Learner {
   void UpdateExperts();
   absl::Status SetTensors(const std::vector<StateTensor>& tensors);
 
-  absl::StatusOr<StepResult> Learn(const Batch& batch, Mode mode);
-  double Prequential(const Batch& batch);
+  // served: [rows, out_features], what the rows were told long ago, or nothing.
+  absl::StatusOr<StepResult> Learn(const Batch& batch, Mode mode, ConstMatrixView served);
+  double Prequential(const Batch& batch, ConstMatrixView served);
   Batch TrainingRows(Expert& expert, const Random& random, const Batch& batch);
   absl::StatusOr<double> LearnExpert(int k, const Batch& batch, Mode mode);
   absl::StatusOr<double> Update(Expert& expert, int update, const Random& random, const Batch& rows,
@@ -134,11 +140,13 @@ class Learner {
   int64_t rows_trained_ = 0;
   bool frozen_ = false;
   RequestWindow requests_;
+  RememberedPredictions remembered_;
   StepDiagnostics diagnostics_;
   DriftDetector drift_;
 
   // Of the step under way.
   RowBuffer rows_, own_rows_;
+  RecallBuffer recall_;
   Buffer<double> average_;
   Buffer<float> prediction_;
   std::vector<double> shifts_;

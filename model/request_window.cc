@@ -9,16 +9,21 @@
 namespace lazynorm {
 namespace {
 
-// Takes a run of 4-byte numbers in, its length first.
-uint64_t Absorb(uint64_t hash, const void* numbers, int64_t count) {
-  const char* bytes = static_cast<const char*>(numbers);
-  hash = Mix(hash ^ static_cast<uint64_t>(count));
-  for (int64_t i = 0; i < count; i += 2) {
+// Takes a run of bytes in, its length first.
+uint64_t AbsorbBytes(uint64_t hash, const void* data, int64_t length) {
+  const char* bytes = static_cast<const char*>(data);
+  hash = Mix(hash ^ static_cast<uint64_t>(length));
+  for (int64_t i = 0; i < length; i += 8) {
     uint64_t word = 0;
-    std::memcpy(&word, bytes + 4 * i, 4 * std::min<int64_t>(2, count - i));
+    std::memcpy(&word, bytes + i, std::min<int64_t>(8, length - i));
     hash = Mix(hash ^ word) + 0x9e3779b97f4a7c15u;
   }
   return hash;
+}
+
+// Takes 4-byte numbers in.
+uint64_t Absorb(uint64_t hash, const void* numbers, int64_t count) {
+  return AbsorbBytes(hash, numbers, 4 * count);
 }
 
 }  // namespace
@@ -29,7 +34,11 @@ uint64_t Fingerprint(const TrainCommand& command) {
   hash = Absorb(hash, batch.features.data(), batch.features.size());
   hash = Absorb(hash, batch.targets.data(), batch.targets.size());
   hash = Absorb(hash, batch.labels.data(), batch.labels.size());
-  return Absorb(hash, batch.sample_weights.data(), batch.sample_weights.size());
+  hash = Absorb(hash, batch.sample_weights.data(), batch.sample_weights.size());
+  for (absl::string_view id : command.prediction_ids) {
+    hash = AbsorbBytes(hash, id.data(), static_cast<int64_t>(id.size()));
+  }
+  return hash;
 }
 
 absl::StatusOr<std::optional<StepResult>> RequestWindow::Find(absl::string_view id,

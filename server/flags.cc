@@ -34,6 +34,13 @@ ABSL_FLAG(int, max_models, kDefaults.max_models, "models");
 ABSL_FLAG(int, max_queued_steps, kDefaults.max_queued_steps,
           "Train requests of one model that may wait; more are refused at once");
 ABSL_FLAG(int, max_streams, kDefaults.max_streams, "streams open at once");
+ABSL_FLAG(int64_t, max_remembered_predictions, kDefaults.max_remembered_predictions,
+          "predictions of one model that may wait for their labels (Predict with prediction_ids); "
+          "the oldest are forgotten; 0 for none");
+ABSL_FLAG(int64_t, max_remembered_bytes, kDefaults.max_remembered_bytes,
+          "the memory they may take, of one model");
+ABSL_FLAG(absl::Duration, remember_predictions_for, kDefaults.remember_predictions_for,
+          "how long they are remembered, such as 24h");
 
 namespace lazynorm {
 
@@ -50,7 +57,10 @@ Options OptionsFromFlags() {
           .max_parameters = absl::GetFlag(FLAGS_max_parameters),
           .max_models = absl::GetFlag(FLAGS_max_models),
           .max_queued_steps = absl::GetFlag(FLAGS_max_queued_steps),
-          .max_streams = absl::GetFlag(FLAGS_max_streams)};
+          .max_streams = absl::GetFlag(FLAGS_max_streams),
+          .max_remembered_predictions = absl::GetFlag(FLAGS_max_remembered_predictions),
+          .max_remembered_bytes = absl::GetFlag(FLAGS_max_remembered_bytes),
+          .remember_predictions_for = absl::GetFlag(FLAGS_remember_predictions_for)};
 }
 
 }  // namespace lazynorm

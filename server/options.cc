@@ -10,6 +10,8 @@
 namespace lazynorm {
 namespace {
 
+constexpr absl::Duration kLongestMemory = absl::Hours(10 * 365 * 24);
+
 struct Range {
   const char* flag;
   int64_t value, least, most;
@@ -36,16 +38,25 @@ absl::Status Validate(const Options& o) {
     return absl::InvalidArgumentError(
         absl::StrCat("--drain_seconds: expected 0s to 1h, got ", absl::FormatDuration(o.drain)));
   }
+  const absl::Duration remember = o.remember_predictions_for;
+  if (remember <= absl::ZeroDuration() || remember > kLongestMemory) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--remember_predictions_for: expected more than 0s and at most ",
+        absl::FormatDuration(kLongestMemory), ", got ", absl::FormatDuration(remember)));
+  }
   constexpr int64_t kMostInt = std::numeric_limits<int>::max();
-  for (const Range& range : {Range{"compute_threads", o.compute_threads, 0, 1024},
-                             Range{"polling_threads", o.polling_threads, 1, 64},
-                             Range{"max_message_bytes", o.max_message_bytes, 1024, kMostInt},
-                             Range{"max_rows_per_request", o.max_rows_per_request, 1, kMostInt},
-                             Range{"max_width", o.max_width, 1, 1 << 20},
-                             Range{"max_parameters", o.max_parameters, 1, kMostInt},
-                             Range{"max_models", o.max_models, 1, 1'000'000},
-                             Range{"max_queued_steps", o.max_queued_steps, 1, 1'000'000},
-                             Range{"max_streams", o.max_streams, 1, 100'000}}) {
+  for (const Range& range :
+       {Range{"compute_threads", o.compute_threads, 0, 1024},
+        Range{"polling_threads", o.polling_threads, 1, 64},
+        Range{"max_message_bytes", o.max_message_bytes, 1024, kMostInt},
+        Range{"max_rows_per_request", o.max_rows_per_request, 1, kMostInt},
+        Range{"max_width", o.max_width, 1, 1 << 20},
+        Range{"max_parameters", o.max_parameters, 1, kMostInt},
+        Range{"max_models", o.max_models, 1, 1'000'000},
+        Range{"max_queued_steps", o.max_queued_steps, 1, 1'000'000},
+        Range{"max_streams", o.max_streams, 1, 100'000},
+        Range{"max_remembered_predictions", o.max_remembered_predictions, 0, kMostInt},
+        Range{"max_remembered_bytes", o.max_remembered_bytes, 0, int64_t{1} << 40}}) {
     RETURN_IF_ERROR(CheckRange(range));
   }
   return absl::OkStatus();

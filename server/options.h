@@ -27,6 +27,11 @@ struct Options {
   int max_models = 1000;
   int max_queued_steps = 1024;  // of one model
   int max_streams = 256;
+
+  // Of one model; beyond them the oldest is forgotten.
+  int64_t max_remembered_predictions = 100'000;
+  int64_t max_remembered_bytes = 64 << 20;
+  absl::Duration remember_predictions_for = absl::Hours(24);
 };
 
 // INVALID_ARGUMENT naming the flag, what it was given and what it expects.

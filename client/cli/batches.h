@@ -53,6 +53,12 @@ void SetTargets(const Batch& batch, v1::LossKind loss, bool weighted, Request* r
   }
 }
 
+// The ids of the rows.
+template <typename Request>
+void SetPredictionIds(const Batch& batch, Request* request) {
+  for (const Example& row : batch) request->add_prediction_ids(row.id);
+}
+
 // The sum of the weights.
 double WeightOf(const Batch& batch);
 

@@ -14,7 +14,7 @@ enum ExitCode : int {
   kExitRefused = 1,      // the server refused, for any reason not named below
   kExitUsage = 2,        // wrong usage, or an input file that cannot be used
   kExitUnavailable = 3,  // no server there, or it is starting, draining or not serving
-  kExitNotFound = 4,     // no such model or service
+  kExitNotFound = 4,     // no such model, service or prediction id
 };
 
 // An error of the command's own: wrong usage or bad input. `message` says what to do.

@@ -14,8 +14,10 @@ absl::StatusOr<ExampleReader> ExampleReader::Open(const std::string& path,
                                                   const v1::Model& model) {
   absl::StatusOr<CsvReader> table = CsvReader::Open(path);
   if (!table.ok()) return table.status();
-  absl::StatusOr<FeatureEncoder> encoder =
-      FeatureEncoder::Create(*table, options, categories, model);
+  absl::StatusOr<FeatureEncoder> encoder = FeatureEncoder();
+  if (!options.without_features) {
+    encoder = FeatureEncoder::Create(*table, options, categories, model);
+  }
   if (!encoder.ok()) return encoder.status();
   ExampleReader reader(*std::move(table), *std::move(encoder), options, model);
   if (absl::Status status = reader.FindColumns(model); !status.ok()) return status;
@@ -41,10 +43,18 @@ absl::Status ExampleReader::FindColumns(const v1::Model& model) {
     if (!found.ok()) return found.status();
     target_columns_.push_back(*found);
   }
-  // Create has checked that these are there.
-  if (!options_.weight.empty()) weight_column_ = *FindColumn(table_, options_.weight);
-  if (!options_.date.empty()) date_column_ = *FindColumn(table_, options_.date);
-  return target_columns_.empty() ? absl::OkStatus() : CheckTargets(model);
+  absl::Status status = FindOptional(options_.weight, &weight_column_);
+  if (status.ok()) status = FindOptional(options_.date, &date_column_);
+  if (status.ok()) status = FindOptional(options_.id, &id_column_);
+  if (!status.ok() || target_columns_.empty()) return status;
+  return CheckTargets(model);
+}
+
+absl::Status ExampleReader::FindOptional(const std::string& column, int* position) const {
+  if (column.empty()) return absl::OkStatus();
+  const absl::StatusOr<size_t> found = FindColumn(table_, column);
+  if (found.ok()) *position = static_cast<int>(*found);
+  return found.status();
 }
 
 absl::Status ExampleReader::CheckTargets(const v1::Model& model) const {
@@ -86,6 +96,10 @@ absl::StatusOr<Example> ExampleReader::ReadRow(const CsvRow& row) {
     if (!weight.ok()) return weight.status();
     if (*weight < 0) return table_.ErrorAt(options_.weight, "a weight is negative");
     example.weight = *weight;
+  }
+  if (id_column_ >= 0) {
+    example.id = row[id_column_];
+    if (example.id.empty()) return table_.ErrorAt(options_.id, "an id is empty");
   }
   if (date_column_ >= 0) example.date = row[date_column_];
   example.cells = row;

@@ -21,6 +21,7 @@ struct Example {
   std::vector<float> targets;  // empty for cross entropy
   int label = 0;               // cross entropy
   float weight = 1;
+  std::string id;  // of the prediction
   // With --ahead, what the target columns hold in this very row.
   std::vector<float> present;
   int present_label = 0;
@@ -48,6 +49,7 @@ class ExampleReader {
                 const v1::Model& model);
 
   absl::Status FindColumns(const v1::Model& model);
+  absl::Status FindOptional(const std::string& column, int* position) const;
   absl::Status CheckTargets(const v1::Model& model) const;
   absl::StatusOr<Example> ReadRow(const CsvRow& row);
   absl::Status ReadTargets(const CsvRow& row, Example* example) const;
@@ -61,6 +63,7 @@ class ExampleReader {
   std::vector<size_t> target_columns_;
   int weight_column_ = -1;
   int date_column_ = -1;
+  int id_column_ = -1;
   std::deque<Example> waiting_;  // for their targets, with --ahead
 };
 

@@ -24,6 +24,7 @@ absl::Status CheckNamedColumns(const CsvReader& table, const ColumnOptions& opti
   named.insert(named.end(), options.one_hot.begin(), options.one_hot.end());
   if (!options.date.empty()) named.push_back(options.date);
   if (!options.weight.empty()) named.push_back(options.weight);
+  if (!options.id.empty()) named.push_back(options.id);
   for (const std::string& column : named) {
     if (auto found = FindColumn(table, column); !found.ok()) return found.status();
   }
@@ -34,7 +35,8 @@ bool IsFeature(absl::string_view column, const ColumnOptions& options) {
   // With --ahead the row's own value is known when its target is not: a feature.
   if (options.ahead == 0 && Contains(options.targets, column)) return false;
   if (Contains(options.optional_ignore, column)) return false;
-  return !Contains(options.ignore, column) && column != options.weight;
+  if (column == options.weight || column == options.id) return false;
+  return !Contains(options.ignore, column);
 }
 
 }  // namespace

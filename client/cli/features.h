@@ -21,7 +21,10 @@ struct ColumnOptions {
   std::vector<std::string> one_hot;
   std::string date;    // "": none
   std::string weight;  // "": none
-  int ahead = 0;       // > 0: the target is the target column's value this many rows later
+  std::string id;      // of the prediction; "": none
+  // Only ids, targets and weights are read: the server remembers the features under the ids.
+  bool without_features = false;
+  int ahead = 0;  // > 0: the target is the target column's value this many rows later
 };
 
 // For each one-hot column its categories in order.

@@ -15,6 +15,10 @@ constexpr char kExamples[] =
     "  lazynorm predict demand tomorrow.csv\n"
     "  lazynorm predict demand events.csv --target sold --append --output csv > predicted.csv\n"
     "  head -n 2 events.csv | lazynorm predict demand - --ignore sold --output json\n"
+    "  lazynorm predict demand today.csv --remember order --append --output csv > told.csv\n"
+    "  lazynorm train demand sold-by-now.csv --prediction-id order --target sold\n"
+    "With --remember the server keeps features and prediction under the id in this column, until\n"
+    "train names it with what really came.\n"
     "A --target column is left out of the features, if it is there.\n"
     "With cross_entropy, \"prediction\" is the likeliest class.";
 
@@ -87,6 +91,7 @@ v1::PredictRequest ToRequest(const PredictFlags& flags, const Batch& batch) {
   request.set_model(flags.model);
   *request.mutable_features() = FeaturesOf(batch);
   request.set_min_step(flags.min_step);
+  if (!flags.columns.id.empty()) SetPredictionIds(batch, &request);
   if (flags.probabilities) request.set_output(v1::OUTPUT_PROBABILITIES);
   return request;
 }
@@ -142,6 +147,11 @@ void AddPredict(CLI::App& app, Session& session) {
                     "Probabilities instead of the last layer's values, for classification");
   command->add_option("--min-step", flags->min_step, "Wait until the model has reached this step")
       ->type_name("N");
+  command
+      ->add_option("--remember", flags->columns.id,
+                   "A column of ids, each its own: remember the rows under them for train "
+                   "--prediction-id")
+      ->type_name("COLUMN");
   command->add_flag("--append", flags->append, "Write the table's columns, too");
   AddOutput(command, &flags->output, /*with_csv=*/true);
 }

@@ -18,7 +18,7 @@ constexpr char kFooter[] =
     "  lazynorm predict demand tomorrow.csv\n"
     "\"lazynorm COMMAND --help\" has the options and examples of each command.\n\n"
     "Exit codes: 0 ok; 1 the server refused; 2 wrong usage or an unusable input file; 3 no server\n"
-    "there, or not serving; 4 no such model or service.";
+    "there, or not serving; 4 no such model, service or prediction id.";
 
 void AddCommands(CLI::App& app, Session& session) {
   AddCreate(app, session);

@@ -22,8 +22,11 @@ constexpr char kExamples[] =
     "  tail -n +1 -f events.csv | lazynorm train demand - --target sold --batch 8\n"
     "  lazynorm train weather weather.csv --target temp_max --ahead 1 --date date \\\n"
     "    --one-hot weather --shadow-baseline persistence --report-every 365\n"
+    "  lazynorm train demand sold-by-now.csv --prediction-id order --target sold\n"
     "Every row is predicted before it is learned from; the error printed is that of these\n"
     "predictions (for --epochs, of the first). Options of \"The model\" go with --create.\n"
+    "With --prediction-id the table needs ids and targets alone: the features are those that\n"
+    "predict --remember gave, and the error is that of the predictions given then.\n"
     "With --ahead N the targets of the latest N-1 rows would not be known yet in real life.";
 
 struct TrainFlags {
@@ -112,7 +115,9 @@ class TrainReport {
         {"rows/s", absl::StrFormat("%.0f", RowsPerSecond(run))},
         {"measure",
          absl::StrCat(
-             ErrorName(loss_), ", before learning from each row",
+             ErrorName(loss_),
+             flags_.train.columns.without_features ? ", as predicted when asked"
+                                                   : ", before learning from each row",
              skipped > 0 ? absl::StrFormat(", without the first %g %%", 100 * skipped) : "")},
         {"model", FormatNumber(score.model)}};
     if (has_baseline()) {
@@ -167,8 +172,25 @@ class TrainReport {
   std::unique_ptr<RowWriter> writer_;
 };
 
+// What describes features, or takes rows twice, has no place beside remembered rows.
+absl::Status CheckRemembered(const TrainFlags& flags) {
+  const ColumnOptions& columns = flags.train.columns;
+  if (!columns.without_features) return absl::OkStatus();
+  const char* other = flags.create               ? "--create"
+                      : flags.train.epochs > 1   ? "--epochs"
+                      : columns.ahead > 0        ? "--ahead"
+                      : !columns.one_hot.empty() ? "--one-hot"
+                      : !columns.date.empty()    ? "--date"
+                                                 : nullptr;
+  if (other == nullptr) return absl::OkStatus();
+  return InputError(absl::StrCat(other,
+                                 ": does not go with --prediction-id, which learns once "
+                                 "from features that the server remembers"));
+}
+
 absl::Status Train(const Session& session, const TrainFlags& flags) {
   if (absl::Status status = NeedTarget(flags.train.columns); !status.ok()) return status;
+  if (absl::Status status = CheckRemembered(flags); !status.ok()) return status;
   if (const std::string option = FirstGiven(flags.spec); !flags.create && !option.empty()) {
     return InputError(absl::StrCat(option, ": describes a new model; add --create"));
   }
@@ -241,6 +263,16 @@ void AddTrain(CLI::App& app, Session& session) {
       ->type_name("");
   AddColumnOptions(command, &flags->train.columns, /*with_targets=*/true);
   AddTrainOptions(command, &flags->train);
+  command
+      ->add_option_function<std::string>(
+          "--prediction-id",
+          [flags](const std::string& column) {
+            flags->train.columns.id = column;
+            flags->train.columns.without_features = true;
+          },
+          "A column of ids under which predict --remember left the features: the table needs only "
+          "these and the targets")
+      ->type_name("COLUMN");
   AddOutput(command, &flags->output, /*with_csv=*/false);
   command->add_flag("--create", flags->create, "Create the model if it is not there");
   AddSpecOptions(command, &flags->spec);

@@ -50,7 +50,11 @@ absl::Status TrainRun::SendEpoch(int epoch, TrainStream* stream) {
 v1::TrainRequest TrainRun::ToRequest(const Batch& batch) const {
   v1::TrainRequest request;
   request.set_model(model_.model_id());
-  *request.mutable_features() = FeaturesOf(batch);
+  if (options_.columns.without_features) {
+    SetPredictionIds(batch, &request);
+  } else {
+    *request.mutable_features() = FeaturesOf(batch);
+  }
   SetTargets(batch, model_.spec().loss().kind(), !options_.columns.weight.empty(), &request);
   if (options_.freeze_statistics) request.set_statistics(v1::STATISTICS_MODE_FREEZE);
   return request;

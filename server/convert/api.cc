@@ -2,7 +2,9 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "model/errors.h"
@@ -13,6 +15,7 @@ namespace lazynorm {
 namespace {
 
 constexpr int kMaxRequestId = 128;
+constexpr int kMaxPredictionId = 128;
 
 absl::Status CheckFinite(const google::protobuf::RepeatedField<float>& values,
                          const std::string& field) {
@@ -28,16 +31,37 @@ absl::StatusOr<ConstMatrixView> ToTargets(const v1::Matrix& proto, const Request
   return ToMatrix(proto, "targets", limits);
 }
 
-// Features, targets, labels and weights of a request that has them.
 template <class Request>
-absl::StatusOr<Batch> Convert(const Request& proto, const RequestLimits& limits) {
-  ASSIGN_OR_RETURN(const ConstMatrixView features, ToMatrix(proto.features(), "features", limits));
+absl::StatusOr<Batch> WithTargets(ConstMatrixView features, const Request& proto,
+                                  const RequestLimits& limits) {
   ASSIGN_OR_RETURN(const ConstMatrixView targets, ToTargets(proto.targets(), limits));
   return Batch{.features = features,
                .targets = targets,
                .labels = absl::MakeConstSpan(proto.labels().data(), proto.labels_size()),
                .sample_weights =
                    absl::MakeConstSpan(proto.sample_weights().data(), proto.sample_weights_size())};
+}
+
+// Features, targets, labels and weights of a request that has them.
+template <class Request>
+absl::StatusOr<Batch> Convert(const Request& proto, const RequestLimits& limits) {
+  ASSIGN_OR_RETURN(const ConstMatrixView features, ToMatrix(proto.features(), "features", limits));
+  return WithTargets(features, proto, limits);
+}
+
+// A Train of remembered rows: the batch lacks its features, until the model finds them.
+absl::StatusOr<Batch> ConvertRemembered(const v1::TrainRequest& proto,
+                                        const RequestLimits& limits) {
+  const v1::Matrix& features = proto.features();
+  if (features.rows() != 0 || features.columns() != 0 || features.values_size() != 0) {
+    return ShapeMismatch("features", "none beside prediction_ids, which stand for them",
+                         absl::StrCat(features.rows(), " rows"));
+  }
+  if (proto.prediction_ids_size() > limits.max_rows) {
+    return LimitExceeded("prediction_ids", absl::StrCat("expected at most ", limits.max_rows,
+                                                        ", got ", proto.prediction_ids_size()));
+  }
+  return WithTargets({}, proto, limits);
 }
 
 }  // namespace
@@ -76,6 +100,33 @@ absl::StatusOr<ConstMatrixView> ToMatrix(const v1::Matrix& proto, absl::string_v
   return ConstMatrixView(proto.values().data(), rows, columns);
 }
 
+absl::StatusOr<std::vector<absl::string_view>> ToPredictionIds(
+    const google::protobuf::RepeatedPtrField<std::string>& ids, int64_t rows) {
+  std::vector<absl::string_view> views;
+  if (ids.empty()) return views;
+  if (ids.size() != rows) {
+    return ShapeMismatch("prediction_ids", absl::StrCat(rows, ", one a row"),
+                         absl::StrCat(ids.size()));
+  }
+  views.reserve(rows);
+  absl::flat_hash_set<absl::string_view> seen;
+  seen.reserve(rows);
+  for (int i = 0; i < ids.size(); ++i) {
+    const std::string& id = ids[i];
+    if (id.empty() || id.size() > kMaxPredictionId) {
+      return LimitExceeded(
+          absl::StrCat("prediction_ids[", i, "]"),
+          absl::StrCat("expected 1 to ", kMaxPredictionId, " bytes, got ", id.size()));
+    }
+    if (!seen.insert(id).second) {
+      return ShapeMismatch(absl::StrCat("prediction_ids[", i, "]"), "each id once",
+                           absl::StrCat("\"", id, "\" again"));
+    }
+    views.push_back(id);
+  }
+  return views;
+}
+
 absl::StatusOr<TrainCommand> ToCommand(const v1::TrainRequest& proto, const RequestLimits& limits) {
   if (proto.request_id().size() > kMaxRequestId) {
     return LimitExceeded("request_id", absl::StrCat("expected at most ", kMaxRequestId,
@@ -85,10 +136,15 @@ absl::StatusOr<TrainCommand> ToCommand(const v1::TrainRequest& proto, const Requ
     return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_UPDATE", "statistics",
                      absl::StrCat("expected UPDATE or FREEZE, got ", proto.statistics()));
   }
-  ASSIGN_OR_RETURN(const Batch batch, Convert(proto, limits));
+  const bool remembered = proto.prediction_ids_size() > 0;
+  ASSIGN_OR_RETURN(const Batch batch,
+                   remembered ? ConvertRemembered(proto, limits) : Convert(proto, limits));
+  ASSIGN_OR_RETURN(std::vector<absl::string_view> ids,
+                   ToPredictionIds(proto.prediction_ids(), proto.prediction_ids_size()));
   return TrainCommand{.batch = batch,
                       .request_id = proto.request_id(),
-                      .freeze_statistics = proto.statistics() == v1::STATISTICS_MODE_FREEZE};
+                      .freeze_statistics = proto.statistics() == v1::STATISTICS_MODE_FREEZE,
+                      .prediction_ids = std::move(ids)};
 }
 
 absl::StatusOr<Batch> ToBatch(const v1::EvaluateRequest& proto, const RequestLimits& limits) {

@@ -1,6 +1,8 @@
 #ifndef LAZYNORM_SERVER_CONVERT_API_H_
 #define LAZYNORM_SERVER_CONVERT_API_H_
 
+#include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -34,7 +36,13 @@ absl::Status CheckModelId(absl::string_view id);
 absl::StatusOr<ConstMatrixView> ToMatrix(const v1::Matrix& proto, absl::string_view field,
                                          const RequestLimits& limits);
 
-// Features and targets of a request, checked alike.
+// Ids for rows, or of them: one a row, each of 1 to 128 bytes (LIMIT_EXCEEDED) and there once
+// (SHAPE_MISMATCH), naming prediction_ids or one of them. None at all are none asked for.
+absl::StatusOr<std::vector<absl::string_view>> ToPredictionIds(
+    const google::protobuf::RepeatedPtrField<std::string>& ids, int64_t rows);
+
+// Features and targets of a request, checked alike. SHAPE_MISMATCH for a Train that has both
+// features and prediction_ids.
 absl::StatusOr<TrainCommand> ToCommand(const v1::TrainRequest& proto, const RequestLimits& limits);
 absl::StatusOr<Batch> ToBatch(const v1::EvaluateRequest& proto, const RequestLimits& limits);
 

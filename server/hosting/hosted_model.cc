@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "model/errors.h"
@@ -36,7 +37,19 @@ absl::Status HostedModel::Gone() const {
   return ModelNotFound(id_);
 }
 
+void HostedModel::Stamp(Command& command) const {
+  const absl::Time now = options_.clock->Now();
+  if (auto* train = std::get_if<TrainCommand>(&command)) train->now = absl::ToUnixMicros(now);
+  if (auto* remember = std::get_if<RememberCommand>(&command)) {
+    remember->now = absl::ToUnixMicros(now);
+    remember->expires = absl::ToUnixMicros(now + options_.remember.time);
+    remember->max_rows = options_.remember.max_rows;
+    remember->max_bytes = options_.remember.max_bytes;
+  }
+}
+
 void HostedModel::Submit(Submission submission) {
+  Stamp(submission.command);
   trainer_->Submit(std::move(submission));
 }
 
@@ -178,11 +191,13 @@ void HostedModel::Publish(const Learner& learner) {
   now->expert_weights = learner.expert_weights();
   now->drifts = learner.drift().drifts();
   now->last_drift_step = learner.drift().last_drift_step();
+  now->remembered_predictions = learner.remembered().size();
   const bool changed = first || before->plan != now->plan || !same_spec ||
                        before->statistics_frozen != now->statistics_frozen;
   now->update_time = first ? create_time_ : changed ? options_.clock->Now() : before->update_time;
   view_.Set(now);
   metrics_->SetStatisticsFrozen(now->statistics_frozen);
+  metrics_->SetRememberedPredictions(now->remembered_predictions);
   if (!first) WakeWaiters(now->step);
 }
 

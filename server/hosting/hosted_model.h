@@ -43,11 +43,20 @@ struct ModelView {
   std::vector<double> batch_norm_shift;
   std::vector<double> expert_weights;  // empty while lazy
   int64_t drifts = 0, last_drift_step = 0;
+  int64_t remembered_predictions = 0;
+};
+
+// How much of what was predicted a model remembers, see RememberedPredictions.
+struct RememberOptions {
+  int64_t max_rows = 100'000;
+  int64_t max_bytes = 64 << 20;
+  absl::Duration time = absl::Hours(24);
 };
 
 // What a model needs of the process that hosts it. All outlive the model.
 struct HostingOptions {
   int max_queued_steps = 1024;
+  RememberOptions remember;
   Executor* trainers = nullptr;    // turns run here
   Executor* predictors = nullptr;  // what waited for a plan runs here
   const Clock* clock = nullptr;
@@ -68,7 +77,8 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   std::shared_ptr<const ModelView> view() const { return view_.Get(); }
   bool deleted() const { return deleted_.load(std::memory_order_acquire); }
 
-  // Changes the model, in the order of submission; see Trainer::Submit.
+  // Changes the model, in the order of submission; see Trainer::Submit. The command is told what
+  // only the host knows: the time, and how much may be remembered.
   void Submit(Submission submission);
 
   // Runs `read` on the learner between two turns' commands, then `done`.
@@ -105,6 +115,7 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   void OnTurnEnd(const Learner& learner) override;
   void OnQueue() override;
 
+  void Stamp(Command& command) const;
   void Publish(const Learner& learner);
   void WakeWaiters(int64_t step);
   absl::Status Gone() const;

@@ -31,6 +31,7 @@ enum Family {
   kGradientNorm,
   kParameterNorm,
   kStatisticsFrozen,
+  kRememberedPredictions,
   kQueueDepth,
   kStepSeconds,
 };
@@ -129,6 +130,10 @@ void ModelMetrics::SetStatisticsFrozen(bool frozen) {
   statistics_frozen_.Set(frozen ? 1 : 0);
 }
 
+void ModelMetrics::SetRememberedPredictions(int64_t rows) {
+  remembered_predictions_.Set(static_cast<double>(rows));
+}
+
 void ModelMetrics::SetQueueDepth(int64_t depth) {
   queue_depth_.Set(static_cast<double>(depth));
 }
@@ -182,6 +187,10 @@ std::vector<MetricFamily> ModelMetrics::Families() {
        "1 while the running statistics are frozen.",
        MetricType::Gauge,
        {}},
+      {"lazynorm_remembered_predictions",
+       "Predictions that wait for their labels.",
+       MetricType::Gauge,
+       {}},
       {"lazynorm_train_queue_depth",
        "Train requests that wait for their turn.",
        MetricType::Gauge,
@@ -199,6 +208,7 @@ void ModelMetrics::Collect(std::vector<MetricFamily>* families) const {
   add(kRowsTrained, rows_trained_.Collect());
   add(kRowsPredicted, rows_predicted_.Collect());
   add(kStatisticsFrozen, statistics_frozen_.Collect());
+  add(kRememberedPredictions, remembered_predictions_.Collect());
   add(kQueueDepth, queue_depth_.Collect());
   add(kStepSeconds, step_seconds_.Collect());
   add(kDrift, drift_.Collect());

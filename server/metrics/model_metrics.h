@@ -54,6 +54,8 @@ class ModelMetrics {
   // checkpoint.
   void SetStep(int64_t step);
   void SetStatisticsFrozen(bool frozen);
+  // Predictions that wait for their labels.
+  void SetRememberedPredictions(int64_t rows);
   // Train requests that wait for their turn.
   void SetQueueDepth(int64_t depth);
 
@@ -81,6 +83,7 @@ class ModelMetrics {
   prometheus::Gauge gradient_norm_;
   prometheus::Gauge parameter_norm_;
   prometheus::Gauge statistics_frozen_;
+  prometheus::Gauge remembered_predictions_;
   prometheus::Gauge queue_depth_;
   prometheus::Histogram step_seconds_;
 

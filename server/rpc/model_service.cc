@@ -98,7 +98,8 @@ class Watch : public std::enable_shared_from_this<Watch> {
 
  private:
   static bool Changed(const ModelView& a, const ModelView& b) {
-    return a.step != b.step || a.statistics_frozen != b.statistics_frozen;
+    return a.step != b.step || a.statistics_frozen != b.statistics_frozen ||
+           a.remembered_predictions != b.remembered_predictions;
   }
 
   void Send(std::shared_ptr<const ModelView> view, absl::Time now) {
@@ -122,6 +123,7 @@ class Watch : public std::enable_shared_from_this<Watch> {
                                             view->expert_weights.end());
     status.set_drifts(view->drifts);
     status.set_last_drift_step(view->last_drift_step);
+    status.set_remembered_predictions(view->remembered_predictions);
     sent_ = std::move(view);
     sent_at_ = now;
     stream_->WriteLatest(std::move(status));

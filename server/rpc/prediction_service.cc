@@ -18,14 +18,16 @@ constexpr int64_t kInlineWork = 4'000'000;
 
 constexpr char kService[] = "lazynorm.v1.PredictionService";
 
+// Leaves the raw predictions in `raw` too, unless it is null.
 absl::Status PredictInto(const Plan& plan, ConstMatrixView x, v1::Output output,
-                         v1::PredictResponse* response) {
+                         v1::PredictResponse* response, Matrix* raw) {
   if (!v1::Output_IsValid(output)) {
     return TargetMismatch("output", "RAW or PROBABILITIES", absl::StrCat(output));
   }
   RETURN_IF_ERROR(plan.Check(x));
   MatrixView y = MutableMatrix(x.rows(), plan.out_features(), response->mutable_predictions());
   plan.Predict(x, y);
+  if (raw != nullptr) *raw = ToEigen(y);
   if (output == v1::OUTPUT_PROBABILITIES) RETURN_IF_ERROR(ToProbabilities(plan.loss(), y));
   response->set_step(plan.step());
   return absl::OkStatus();
@@ -188,6 +190,9 @@ void PredictionService::Predict(PredictJob job) {
   if (!model.ok()) return job.done(model.status());
   const auto x = ToMatrix(job.request->features(), "features", limits_);
   if (!x.ok()) return job.done(x.status());
+  auto ids = ToPredictionIds(job.request->prediction_ids(), x->rows());
+  if (!ids.ok()) return job.done(ids.status());
+  job.prediction_ids = *std::move(ids);
   const int64_t min_step = job.request->min_step();
   if (min_step <= (*model)->view()->step) return Reached(*model, *x, std::move(job));
   // The job moves into the wait, but for the way to cancel it.
@@ -209,20 +214,40 @@ void PredictionService::Reached(std::shared_ptr<HostedModel> model, ConstMatrixV
     auto resolved = [this, model, x, job = std::move(job)](
                         absl::StatusOr<std::shared_ptr<const Plan>> plan) mutable {
       if (!plan.ok()) return job.done(plan.status());
-      Answer(*model, **plan, x, job);
+      Answer(model, **plan, x, std::move(job));
     };
     return model->WithPlan(columns, std::move(resolved));
   }
-  if (x.rows() * plan->work_per_row() <= kInlineWork) return Answer(*model, *plan, x, job);
-  executor_.Run(
-      [this, model, plan, x, job = std::move(job)]() mutable { Answer(*model, *plan, x, job); });
+  if (x.rows() * plan->work_per_row() <= kInlineWork)
+    return Answer(model, *plan, x, std::move(job));
+  executor_.Run([this, model, plan, x, job = std::move(job)]() mutable {
+    Answer(model, *plan, x, std::move(job));
+  });
 }
 
-void PredictionService::Answer(const HostedModel& model, const Plan& plan, ConstMatrixView x,
-                               PredictJob& job) {
-  const absl::Status status = PredictInto(plan, x, job.request->output(), job.response);
-  if (status.ok()) model.metrics().RowsPredicted(x.rows());
+void PredictionService::Answer(const std::shared_ptr<HostedModel>& model, const Plan& plan,
+                               ConstMatrixView x, PredictJob job) {
+  const bool remember = !job.prediction_ids.empty();
+  Matrix served;
+  const absl::Status status =
+      PredictInto(plan, x, job.request->output(), job.response, remember ? &served : nullptr);
+  if (status.ok() && remember) return Remember(model, x, std::move(served), std::move(job));
+  if (status.ok()) model->metrics().RowsPredicted(x.rows());
   job.done(status);
+}
+
+void PredictionService::Remember(const std::shared_ptr<HostedModel>& model, ConstMatrixView x,
+                                 Matrix served, PredictJob job) {
+  auto kept = std::make_unique<Matrix>(std::move(served));
+  RememberCommand command{.ids = std::move(job.prediction_ids),
+                          .features = x,
+                          .predictions = ViewOf(std::as_const(*kept))};
+  auto done = [model, kept = std::move(kept),
+               job = std::move(job)](absl::StatusOr<StepResult> result) mutable {
+    if (result.ok()) model->metrics().RowsPredicted(kept->rows());
+    job.done(result.status());
+  };
+  model->Submit({.command = std::move(command), .done = std::move(done), .chain = nullptr});
 }
 
 void PredictionService::Evaluate(UnaryCall<v1::EvaluateRequest, v1::EvaluateResponse>& call) {

@@ -2,9 +2,11 @@
 #define LAZYNORM_SERVER_RPC_PREDICTION_SERVICE_H_
 
 #include <memory>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "lazynorm/v1/prediction_service.grpc.pb.h"
 #include "model/batch.h"
@@ -26,10 +28,13 @@ struct PredictJob {
   // Told of a wait for min_step, so that it can be cancelled.
   absl::AnyInvocable<void(std::shared_ptr<StepWait>)> on_wait;
   absl::AnyInvocable<void(absl::Status)> done;
+  // Of the request, once they are checked.
+  std::vector<absl::string_view> prediction_ids = {};
 };
 
 // lazynorm.v1.PredictionService. A small prediction runs where its request was read, a large one on
-// an executor; neither takes a lock that training holds. Thread-safe.
+// an executor; neither takes a lock that training holds. What is to be remembered is answered after
+// a turn of the model's trainer. Thread-safe.
 class PredictionService {
  public:
   // All must outlive this, and this the transport's calls.
@@ -53,7 +58,10 @@ class PredictionService {
   using ModelAndStatus = absl::StatusOr<std::shared_ptr<HostedModel>>;
 
   void Reached(std::shared_ptr<HostedModel> model, ConstMatrixView x, PredictJob job);
-  void Answer(const HostedModel& model, const Plan& plan, ConstMatrixView x, PredictJob& job);
+  void Answer(const std::shared_ptr<HostedModel>& model, const Plan& plan, ConstMatrixView x,
+              PredictJob job);
+  void Remember(const std::shared_ptr<HostedModel>& model, ConstMatrixView x, Matrix served,
+                PredictJob job);
 
   Registry& registry_;
   Transport& transport_;

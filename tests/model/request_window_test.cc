@@ -44,12 +44,18 @@ struct Payload {
   Rows rows{Normal(4, 3, 1), Normal(4, 1, 2), {}, {1, 2, 3, 4}};
   bool freeze = false;
   absl::string_view id = "a";
+  std::vector<absl::string_view> prediction_ids;
+  int64_t now = 0;
 };
 
 uint64_t FingerprintOf(const std::function<void(Payload&)>& change) {
   Payload p;
   change(p);
-  return Fingerprint({.batch = p.rows.batch(), .request_id = p.id, .freeze_statistics = p.freeze});
+  return Fingerprint({.batch = p.rows.batch(),
+                      .request_id = p.id,
+                      .freeze_statistics = p.freeze,
+                      .prediction_ids = p.prediction_ids,
+                      .now = p.now});
 }
 
 TEST(FingerprintTest, AnyDifferenceInWhatIsLearnedShows) {
@@ -67,9 +73,26 @@ TEST(FingerprintTest, AnyDifferenceInWhatIsLearnedShows) {
       },
       [](Payload& p) { p.rows.weights = {}; },
       [](Payload& p) { p.rows.weights[3] = 5; },
-      [](Payload& p) { p.freeze = true; }};
+      [](Payload& p) { p.freeze = true; },
+      [](Payload& p) {
+        p.prediction_ids = {"a", "b", "c", "d"};
+      },
+      [](Payload& p) {
+        p.prediction_ids = {"b", "a", "c", "d"};
+      },
+      [](Payload& p) {
+        p.prediction_ids = {"ab", "", "c", "d"};
+      },
+      [](Payload& p) {
+        p.prediction_ids = {"a", "b", "cd"};
+      },
+      [](Payload& p) { p.prediction_ids = {"longer than eight bytes"}; }};
   std::set<uint64_t> seen;
   for (const auto& change : changes) EXPECT_TRUE(seen.insert(FingerprintOf(change)).second);
+}
+
+TEST(FingerprintTest, WhenARequestComesIsNoPartOfIt) {
+  EXPECT_EQ(FingerprintOf([](Payload&) {}), FingerprintOf([](Payload& p) { p.now = 5; }));
 }
 
 TEST(FingerprintTest, TheIdIsNoPartOfIt) {

@@ -52,6 +52,26 @@ class CliTest(ServerTest):
                          [json.loads(line)["prediction"] for line in as_json])
         self.assertGreaterEqual(len(self.s.cli("predict", "m", "-", stdin=rows).splitlines()), 4)
 
+    def test_labels_may_come_later(self):
+        self.trained()
+        asked = self.file("asked.csv", "order,a,b\nx,1,2\ny,-2,3\nz,4,0\n")
+        told = self.s.cli("predict", "m", asked, "--remember", "order", "--append", "--output", "csv")
+        rows = [line.split(",") for line in told.splitlines()]
+        self.assertEqual(rows[0], ["order", "a", "b", "prediction"])
+        served = {row[0]: float(row[3]) for row in rows[1:]}
+        self.assertEqual(self.s.series()['lazynorm_remembered_predictions{model="m"}'], 3)
+        self.trained()  # the model has learned since
+        report = self.s.json("train", "m", self.file("y.csv", "order,y\nz,4\nx,5\n"),
+                             "--prediction-id", "order", "--target", "y")
+        squares = [(served["z"] - 4) ** 2, (served["x"] - 5) ** 2]
+        self.assertAlmostEqual(report["model_error"], (sum(squares) / 2) ** 0.5, places=5)
+        self.assertEqual((report["rows"], report["step"]), (2, 41))
+        again = self.s.cli("train", "m", "-", "--prediction-id", "order", "--target", "y",
+                           stdin="order,y\nx,5\ny,4\n", code=4)
+        self.assertIn('UNKNOWN_PREDICTION_ID', again)
+        self.assertIn('"x"', again)
+        self.assertEqual(self.s.json("watch", "m", "--count", "1")["remembered_predictions"], "1")
+
     def test_frozen_statistics_stay_and_move_again_when_unfrozen(self):
         def running_mean():
             tensors = self.s.json("state", "m")["tensors"]

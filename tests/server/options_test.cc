@@ -24,6 +24,9 @@ TEST(OptionsTest, TheDefaultsAreGoodAndBindToLoopback) {
   EXPECT_EQ(options.max_models, 1000);
   EXPECT_EQ(options.max_queued_steps, 1024);
   EXPECT_EQ(options.max_streams, 256);
+  EXPECT_EQ(options.max_remembered_predictions, 100'000);
+  EXPECT_EQ(options.max_remembered_bytes, 64 << 20);
+  EXPECT_EQ(options.remember_predictions_for, absl::Hours(24));
 }
 
 void ExpectRefused(const std::string& flag, const std::function<void(Options&)>& change) {
@@ -47,6 +50,14 @@ TEST(OptionsTest, WhatIsOutOfRangeIsNamed) {
   ExpectRefused("max_parameters", [](Options& o) { o.max_parameters = 0; });
   ExpectRefused("max_models", [](Options& o) { o.max_models = 0; });
   ExpectRefused("max_queued_steps", [](Options& o) { o.max_queued_steps = 0; });
+  ExpectRefused("max_remembered_predictions",
+                [](Options& o) { o.max_remembered_predictions = -1; });
+  ExpectRefused("max_remembered_bytes", [](Options& o) { o.max_remembered_bytes = -1; });
+  for (const absl::Duration time :
+       {absl::ZeroDuration(), absl::Hours(100'000), absl::InfiniteDuration()}) {
+    ExpectRefused("remember_predictions_for",
+                  [time](Options& o) { o.remember_predictions_for = time; });
+  }
   ExpectRefused("max_streams", [](Options& o) { o.max_streams = 0; });
 }
 

@@ -454,6 +454,52 @@ TEST_F(CommandTest, PredictKeepsTheOrderOverManyBatches) {
   EXPECT_EQ(Run("predict m " + File("t.csv", text) + " --batch 7 --output csv").out, expected);
 }
 
+TEST_F(CommandTest, PredictRemembersUnderTheIdsOfAColumn) {
+  server_.AddModel("m");
+  const Outcome outcome = Run("predict m - --remember order --batch 2 --output csv",
+                              "printf 'a,order,b\\n1,x,2\\n3,y,4\\n5,z,6\\n7,,8\\n' | head -n 4 |");
+  EXPECT_EQ(outcome.out, "prediction\n3\n7\n11\n") << outcome.err;
+  ASSERT_EQ(state().predicted.size(), 1u);  // a last single row joins the batch before it
+  EXPECT_THAT(state().predicted[0].prediction_ids(), ElementsAre("x", "y", "z"));
+  EXPECT_THAT(state().predicted[0].features().values(), ElementsAre(1, 2, 3, 4, 5, 6));
+}
+
+TEST_F(CommandTest, AnEmptyIdIsCode2WithItsPlace) {
+  server_.AddModel("m");
+  const Outcome outcome =
+      Run("predict m " + File("t.csv", "a,order\n1,x\n2,\n") + " --remember order");
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("t.csv:3: column order: an id is empty"));
+}
+
+TEST_F(CommandTest, TrainTakesIdsAndTargetsAlone) {
+  // The features that the model names need not be there, and others are not looked at.
+  server_.AddModel("m", {"wind", "rain"});
+  const Outcome outcome = Run("train m " + File("t.csv", "order,note,y,w\nx,late,1,2\ny,,2,1\n") +
+                              " --prediction-id order --target y --weight w");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("root mean squared error, as predicted when asked"));
+  ASSERT_EQ(state().trained.size(), 1u);
+  const v1::TrainRequest& request = state().trained[0];
+  EXPECT_THAT(request.prediction_ids(), ElementsAre("x", "y"));
+  EXPECT_FALSE(request.has_features());
+  EXPECT_THAT(request.targets().values(), ElementsAre(1, 2));
+  EXPECT_THAT(request.sample_weights(), ElementsAre(2, 1));
+}
+
+TEST_F(CommandTest, WhatDescribesFeaturesDoesNotGoWithPredictionIds) {
+  server_.AddModel("m");
+  const std::string file = File("t.csv", "order,y\nx,1\ny,2\n");
+  for (const std::string other :
+       {"--create", "--epochs 2", "--ahead 1", "--one-hot y", "--date y"}) {
+    const Outcome outcome = Run("train m " + file + " --prediction-id order --target y " + other);
+    EXPECT_EQ(outcome.code, 2) << other;
+    EXPECT_THAT(outcome.err, HasSubstr(": does not go with --prediction-id")) << other;
+  }
+  EXPECT_EQ(Run("train m " + file + " --prediction-id id --target y").code, 2);
+  EXPECT_EQ(state().trained.size(), 0u);
+}
+
 TEST_F(CommandTest, EvaluatePrintsTheScoresThatArePresent) {
   server_.AddModel("m");
   const std::string file = File("t.csv", "a,y\n1,2\n3,4\n5,6\n");

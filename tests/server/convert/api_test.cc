@@ -155,6 +155,47 @@ TEST(TrainRequestTest, ARequestIdHasAtMost128Bytes) {
   ExpectError(ToCommand(proto, {}).status(), "LIMIT_EXCEEDED", "request_id");
 }
 
+constexpr char kLabels[] =
+    "targets { rows: 2 columns: 1 values: 3 values: 4 } "
+    "prediction_ids: 'a' prediction_ids: 'b' ";
+
+TEST(TrainRequestTest, MayNameRememberedRowsInsteadOfFeatures) {
+  const auto proto = Parse<v1::TrainRequest>(kLabels);
+  const auto command = ToCommand(proto, {});
+  ASSERT_TRUE(command.ok()) << command.status();
+  EXPECT_EQ(command->prediction_ids, (std::vector<absl::string_view>{"a", "b"}));
+  EXPECT_EQ(command->batch.features.rows(), 0);
+  EXPECT_EQ(command->batch.targets(1, 0), 4);
+}
+
+TEST(TrainRequestTest, RememberedRowsAndFeaturesDoNotGoTogether) {
+  for (const char* features :
+       {"features { rows: 2 columns: 1 values: 1 values: 2 }", "features { columns: 1 }"}) {
+    ExpectError(ToCommand(Parse<v1::TrainRequest>(std::string(kLabels) + features), {}).status(),
+                "SHAPE_MISMATCH", "features");
+  }
+  const auto many =
+      Parse<v1::TrainRequest>("prediction_ids: ['a', 'b', 'c', 'd', 'e'] targets { columns: 1 }");
+  ExpectError(ToCommand(many, kSmall).status(), "LIMIT_EXCEEDED", "prediction_ids");
+  ExpectError(ToCommand(Parse<v1::TrainRequest>("prediction_ids: ['a', 'a']"), {}).status(),
+              "SHAPE_MISMATCH", "prediction_ids[1]");
+}
+
+TEST(PredictionIdsTest, AreOneARowEachOnceAndOf1To128Bytes) {
+  const auto status = [](const std::vector<std::string>& ids, int64_t rows) {
+    v1::PredictRequest request;
+    for (const std::string& id : ids) request.add_prediction_ids(id);
+    return ToPredictionIds(request.prediction_ids(), rows).status();
+  };
+  EXPECT_TRUE(status({"a", std::string(128, 'x')}, 2).ok());
+  EXPECT_TRUE(status({}, 7).ok());
+  ExpectError(status({"a"}, 2), "SHAPE_MISMATCH", "prediction_ids");
+  ExpectError(status({"a", "b", "c"}, 2), "SHAPE_MISMATCH", "prediction_ids");
+  ExpectError(status({"a", "b", "a"}, 3), "SHAPE_MISMATCH", "prediction_ids[2]");
+  ExpectError(status({"a", ""}, 2), "LIMIT_EXCEEDED", "prediction_ids[1]");
+  ExpectError(status({std::string(129, 'x'), "a"}, 2), "LIMIT_EXCEEDED", "prediction_ids[0]");
+}
+
 TEST(EvaluateRequestTest, BecomesABatch) {
   const auto proto =
       Parse<v1::EvaluateRequest>(std::string(kTrain) + "sample_weights: 1 sample_weights: 0.5");

@@ -169,6 +169,29 @@ TEST_F(HostedModelTest, WithPlanResolvesALazyModelOnceAndTellsTheOthers) {
   EXPECT_EQ(model_->view()->step, 0);
 }
 
+TEST_F(HostedModelTest, APredictionIsRememberedForItsTimeByTheHostsClock) {
+  Train(1);
+  const Rows rows(2);
+  const std::vector<float> served = {1, 2};
+  for (const bool in_time : {true, false}) {
+    Submit(1, RememberCommand{.ids = {"a", "b"},
+                              .features = ConstMatrixView(rows.features.data(), 2, 2),
+                              .predictions = ConstMatrixView(served.data(), 2, 1)});
+    ASSERT_TRUE(answers_.Wait(in_time ? 2 : 4).back().result.ok());
+    EXPECT_EQ(model_->view()->remembered_predictions, 2);
+    EXPECT_TRUE(
+        absl::StrContains(metrics_.Expose(), "lazynorm_remembered_predictions{model=\"m\"} 2\n"));
+    clock_.Advance(in_time ? absl::Hours(24) - absl::Microseconds(1) : absl::Hours(24));
+    TrainCommand labels = rows.command();
+    labels.batch.features = {};
+    labels.prediction_ids = {"a", "b"};
+    Submit(2, labels);
+    const auto result = answers_.Wait(in_time ? 3 : 5).back().result;
+    EXPECT_EQ(result.ok(), in_time) << result.status();
+    if (in_time) EXPECT_EQ(model_->view()->remembered_predictions, 0);
+  }
+}
+
 TEST_F(HostedModelTest, WithPlanAnswersInlineOnceResolved) {
   Train(1);
   bool answered = false;
