@@ -56,7 +56,7 @@ absl::StatusOr<Recalled> RememberedPredictions::Recall(absl::Span<const absl::st
   std::vector<const Row*> found;
   for (absl::string_view id : ids) {
     const auto place = places_.find(id);
-    const Row* row = place == places_.end() ? nullptr : &rows_.at(place->second);
+    const Row* row = place == places_.end() ? nullptr : &rows_.find(place->second)->second;
     if (row != nullptr && row->expires > now) {
       found.push_back(row);
     } else {

@@ -102,7 +102,7 @@ TEST(LateLabelsTest, LabelsMayComeInAnotherOrderAndInParts) {
   const auto learner = NewLearner(Plain());
   const Rows rows = RegressionRows(4, 3, 2, 1);
   const Matrix served = Ask(*learner, rows, {"a", "b", "c", "d"});
-  Rows part{Matrix(), Matrix(2, 2), {}, {}};
+  Rows part{Matrix(2, 3), Matrix(2, 2), {}, {}};
   part.y << rows.y.row(3), rows.y.row(1);
   Matrix told(2, 2);
   told << served.row(3), served.row(1);
@@ -164,9 +164,10 @@ TEST(LateLabelsTest, AnAcceptedStepForgetsWhatHasExpired) {
 TEST(LateLabelsTest, ARepeatedRequestIsAnsweredThoughItsIdsAreForgotten) {
   const auto learner = NewLearner(Plain());
   const Rows rows = RegressionRows(4, 3, 2, 1);
-  Ask(*learner, rows, Names("id", 4));
-  Ask(*learner, rows, Names("other", 4));
-  TrainCommand command = Labels(rows, Names("id", 4));
+  const std::vector<std::string> ids = Names("id", 4), others = Names("other", 4);
+  Ask(*learner, rows, ids);
+  Ask(*learner, rows, others);
+  TrainCommand command = Labels(rows, ids);
   command.request_id = "r";
   const auto first = learner->Apply(command);
   ASSERT_TRUE(first.ok()) << first.status();
@@ -175,7 +176,7 @@ TEST(LateLabelsTest, ARepeatedRequestIsAnsweredThoughItsIdsAreForgotten) {
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(again->replayed);
   EXPECT_EQ(again->prequential_loss, first->prequential_loss);
-  TrainCommand other = Labels(rows, Names("other", 4));
+  TrainCommand other = Labels(rows, others);
   other.request_id = "r";
   ExpectRefused(learner->Apply(other).status(), "REQUEST_ID_REUSED", "request_id");
   EXPECT_EQ(learner->step(), 1);
@@ -218,7 +219,7 @@ TEST(LateLabelsTest, TheSameCommandsGiveTheSameStateAndMemory) {
       const std::vector<std::string> ids = Names(std::to_string(i % 7) + "-", 4);
       Ask(learner, rows, ids, i * kHour / 4);
       if (i % 3 == 0) TrainOn(learner, RegressionRows(5, 3, 2, 100 + i));
-      const std::vector<std::string> due = Names(std::to_string((i + 3) % 7) + "-", 4);
+      const std::vector<std::string> due = Names(std::to_string((i + 4) % 7) + "-", 4);
       learner.Apply(Labels(rows, due, i * kHour / 4)).status().IgnoreError();
     }
     learner.remembered().ForEach([&](const auto& row) { kept += row.id + " "; });
