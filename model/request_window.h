@@ -14,7 +14,7 @@
 namespace lazynorm {
 
 // The results of the latest requests that carried a request_id, so that a retry is answered again
-// and not learned again. Thread-compatible.
+// and not learned again. A value. Thread-compatible.
 class RequestWindow {
  public:
   static constexpr int kCapacity = 4096;
@@ -32,8 +32,8 @@ class RequestWindow {
     StepResult result;
   };
 
-  std::deque<std::string> ids_;  // oldest first; the keys of entries_ point into it
-  absl::flat_hash_map<absl::string_view, Entry> entries_;
+  std::deque<std::string> ids_;  // oldest first
+  absl::flat_hash_map<std::string, Entry> entries_;
 };
 
 // A hash of all that a Train command would learn from, the same on any machine.

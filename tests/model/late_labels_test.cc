@@ -196,6 +196,18 @@ TEST(LateLabelsTest, OtherChangesForgetNothing) {
   EXPECT_TRUE(learner->Apply(Labels(rows, Names("id", 4))).ok());
 }
 
+TEST(LateLabelsTest, ACopyRemembersByItself) {
+  const auto learner = NewLearner(Plain());
+  const Rows rows = RegressionRows(4, 3, 2, 1);
+  Ask(*learner, rows, Names("id", 4));
+  const auto copy = learner->Copy();
+  ASSERT_TRUE(learner->Apply(Labels(rows, Names("id", 4))).ok());
+  EXPECT_EQ(learner->remembered().size(), 0);
+  EXPECT_EQ(copy->remembered().size(), 4);
+  ASSERT_TRUE(copy->Apply(Labels(rows, Names("id", 4))).ok());
+  ExpectSameTensors(copy->Tensors(), learner->Tensors());
+}
+
 TEST(LateLabelsTest, RowsOfAnotherWidthAreNotRemembered) {
   const auto learner = NewLearner(Plain());
   TrainOn(*learner, RegressionRows(4, 3, 2, 1));

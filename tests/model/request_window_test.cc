@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -38,6 +39,17 @@ TEST(RequestWindowTest, ForgetsTheOldestBeyondItsCapacity) {
     EXPECT_EQ(window.Find(absl::StrCat("id", i), i)->has_value(),
               i >= n - RequestWindow::kCapacity);
   }
+}
+
+TEST(RequestWindowTest, ACopyLivesByItself) {
+  auto window = std::make_unique<RequestWindow>();
+  const std::string id = "an id that is too long to lie inside of a string";
+  window->Insert(id, 1, {.step = 5});
+  RequestWindow copy = *window;
+  window->Insert("b", 1, {.step = 6});
+  window.reset();
+  EXPECT_EQ((*copy.Find(id, 1))->step, 5);
+  EXPECT_FALSE(copy.Find("b", 1)->has_value());
 }
 
 struct Payload {
