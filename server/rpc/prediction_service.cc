@@ -218,8 +218,9 @@ void PredictionService::Reached(std::shared_ptr<HostedModel> model, ConstMatrixV
     };
     return model->WithPlan(columns, std::move(resolved));
   }
-  if (x.rows() * plan->work_per_row() <= kInlineWork)
+  if (x.rows() * plan->work_per_row() <= kInlineWork) {
     return Answer(model, *plan, x, std::move(job));
+  }
   executor_.Run([this, model, plan, x, job = std::move(job)]() mutable {
     Answer(model, *plan, x, std::move(job));
   });
