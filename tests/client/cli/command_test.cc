@@ -155,7 +155,8 @@ TEST_F(CommandTest, HealthIsCode0OnlyWhenServing) {
 
 TEST_F(CommandTest, CreateSendsWhatTheFlagsSay) {
   const Outcome outcome =
-      Run("create m --hidden 64,32 --outputs 2 --activation gelu --loss huber --optimizer sgd "
+      Run("create m --preset torch --hidden 64,32 --outputs 2 --activation gelu --loss huber "
+          "--optimizer sgd "
           "--lr 0.01 --momentum 0.9 --weight-decay 0.1 --normalize-input --dropout 0.1 "
           "--clip-grad-norm 5 --seed 7 --in-features 2 --feature-names a,b");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
@@ -176,12 +177,12 @@ TEST_F(CommandTest, CreateSendsWhatTheFlagsSay) {
 }
 
 TEST_F(CommandTest, CreateLeavesOpenWhatIsNotSaid) {
-  ASSERT_EQ(Run("create m --hidden 8").code, 0);
+  ASSERT_EQ(Run("create m --preset torch --hidden 8").code, 0);
   const v1::ModelSpec& spec = state().models["m"].spec();
   EXPECT_FALSE(spec.optimizer().adam().has_lr());
   EXPECT_FALSE(spec.has_loss());
   EXPECT_EQ(spec.in_features(), 0);
-  EXPECT_EQ(Run("create m --hidden 8").code, 1);
+  EXPECT_EQ(Run("create m --preset torch --hidden 8").code, 1);
 }
 
 TEST_F(CommandTest, CreateReadsASpecFromAFile) {
@@ -199,8 +200,8 @@ TEST_F(CommandTest, CreateReadsASpecFromAFile) {
 TEST_F(CommandTest, CreateLikeATableNamesFeaturesAndClasses) {
   const std::string file =
       File("t.csv", "day,x,kind,y\n2024-01-01,1,b,sun\n2024-01-02,2,a,rain\n2024-01-03,3,b,sun\n");
-  const Outcome outcome = Run("create m --hidden 4 --loss cross_entropy --like " + file +
-                              " --target y --one-hot kind --date day");
+  const Outcome outcome = Run("create m --preset torch --hidden 4 --loss cross_entropy --like " +
+                              file + " --target y --one-hot kind --date day");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   const v1::ModelSpec& spec = state().models["m"].spec();
   EXPECT_THAT(spec.feature_names(), ElementsAre("day_sin", "day_cos", "x", "kind=b", "kind=a"));
@@ -211,7 +212,7 @@ TEST_F(CommandTest, CreateLikeATableNamesFeaturesAndClasses) {
 
 TEST_F(CommandTest, ClassesThatAreNumbersKeepTheirNumbers) {
   const std::string file = File("t.csv", "x,y\n1,2\n1,0\n");
-  ASSERT_EQ(Run("create m --loss cross_entropy --target y --like " + file).code, 0);
+  ASSERT_EQ(Run("create m --preset torch --loss cross_entropy --target y --like " + file).code, 0);
   EXPECT_THAT(state().models["m"].spec().class_names(), IsEmpty());
   EXPECT_EQ(state().models["m"].spec().mlp().out_features(), 3);
 }
