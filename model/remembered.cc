@@ -1,6 +1,7 @@
 #include "model/remembered.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -71,6 +72,10 @@ absl::StatusOr<Recalled> RememberedPredictions::Recall(absl::Span<const absl::st
   float* x = buffer.features.Reserve(n * in);
   float* y = buffer.predictions.Reserve(n * out);
   for (int64_t i = 0; i < n; ++i) {
+    // Possible when they were remembered before a lazy model took another width.
+    if (std::ssize(found[i]->features) != in || std::ssize(found[i]->prediction) != out) {
+      return WidthMismatch(static_cast<int>(in), static_cast<int>(found[i]->features.size()));
+    }
     std::copy_n(found[i]->features.data(), in, x + i * in);
     std::copy_n(found[i]->prediction.data(), out, y + i * out);
   }

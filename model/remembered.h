@@ -52,7 +52,7 @@ class RememberedPredictions {
   absl::Status Remember(const RememberCommand& command);
 
   // The rows of these ids, in their order, copied into `buffer`. UNKNOWN_PREDICTION_ID names those
-  // that are not known, or not at the time `now` any more.
+  // not known, or not at the time `now` any more; WIDTH_MISMATCH where rows differ in width.
   absl::StatusOr<Recalled> Recall(absl::Span<const absl::string_view> ids, int64_t now,
                                   RecallBuffer& buffer) const;
 

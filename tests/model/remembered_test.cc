@@ -163,6 +163,20 @@ TEST(RememberedTest, UnknownIdsAreNamedTheFirstFewAtLeast) {
             "\"5\" and 2 more");
 }
 
+TEST(RememberedTest, RowsOfDifferentWidthsAreNotRecalledTogether) {
+  RememberedPredictions memory;
+  Tell(memory, Told({"narrow"}).command);
+  const Matrix x = Normal(1, 500, 1), y = Normal(1, 1, 2);
+  Told wide({"wide"});
+  wide.command.features = ViewOf(x);
+  wide.command.predictions = ViewOf(y);
+  Tell(memory, wide.command);
+  ExpectRefused(StatusOf(memory, {"wide", "narrow"}), "WIDTH_MISMATCH", "features");
+  ExpectRefused(StatusOf(memory, {"narrow", "wide"}), "WIDTH_MISMATCH", "features");
+  EXPECT_TRUE(Knows(memory, "narrow"));
+  EXPECT_TRUE(Knows(memory, "wide"));
+}
+
 TEST(RememberedTest, ACopyLivesByItself) {
   RememberedPredictions memory;
   Tell(memory, Told({"a", "b"}).command);
