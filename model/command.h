@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -51,6 +52,7 @@ struct UpdateCommand {
   std::optional<bool> normalize_targets;
   std::optional<std::vector<ExpertSpec>> experts;
   std::optional<double> hedge_rate, hedge_discount;
+  std::optional<std::string> shadow_of;
 };
 
 // From now on the running statistics are constants, or move again.

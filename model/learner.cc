@@ -144,6 +144,7 @@ absl::StatusOr<StepResult> Learner::Do(const UpdateCommand& command) {
   if (command.experts) learning.experts = *command.experts;
   if (command.hedge_rate) learning.hedge_rate = *command.hedge_rate;
   if (command.hedge_discount) learning.hedge_discount = *command.hedge_discount;
+  if (command.shadow_of) learning.shadow_of = *command.shadow_of;
   const double lr = command.learning_rate.value_or(LearningRate(spec_.optimizer));
   RETURN_IF_ERROR(ValidateLearning(learning, spec_.loss, "INVALID_UPDATE", "learning"));
   if (!(std::isfinite(lr) && lr >= 0)) {

@@ -133,6 +133,8 @@ struct LearningSpec {
   std::vector<ExpertSpec> experts;  // empty: one, with the replay and updates above
   double hedge_rate = 0.3;
   double hedge_discount = 0.99;  // a row
+  // The model whose rows this one learns too; whoever hosts them sees to it. Empty: none.
+  std::string shadow_of;
 
   bool operator==(const LearningSpec&) const = default;
 };

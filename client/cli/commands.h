@@ -14,6 +14,8 @@ void AddGet(CLI::App& app, Session& session);
 void AddList(CLI::App& app, Session& session);
 void AddDelete(CLI::App& app, Session& session);
 void AddUpdate(CLI::App& app, Session& session);
+void AddCopy(CLI::App& app, Session& session);
+void AddCompare(CLI::App& app, Session& session);
 void AddFreeze(CLI::App& app, Session& session);
 void AddUnfreeze(CLI::App& app, Session& session);
 void AddState(CLI::App& app, Session& session);

@@ -1,4 +1,4 @@
-// The commands get, list, delete, update, freeze and unfreeze.
+// The commands get, list, delete, update, copy, freeze and unfreeze.
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -18,6 +18,7 @@ struct ModelFlags {
 struct UpdateFlags {
   ModelFlags model;
   std::optional<double> learning_rate, clip_grad_norm;
+  std::optional<std::string> shadow_of;
 };
 
 // Runs `call` against the server and describes the model it gives.
@@ -76,7 +77,13 @@ absl::Status Update(const Session& session, const UpdateFlags& flags) {
     request.mutable_learning()->set_clip_grad_norm(*flags.clip_grad_norm);
     request.mutable_update_mask()->add_paths("learning.clip_grad_norm");
   }
-  if (!request.has_update_mask()) return InputError("update: give --lr or --clip-grad-norm");
+  if (flags.shadow_of.has_value()) {
+    request.mutable_learning()->set_shadow_of(*flags.shadow_of);
+    request.mutable_update_mask()->add_paths("learning.shadow_of");
+  }
+  if (!request.has_update_mask()) {
+    return InputError("update: give --lr, --clip-grad-norm or --shadow-of");
+  }
   return CallAndDescribe(session, flags.model.output,
                          [&](const Client& client) { return client.UpdateModel(request); });
 }
@@ -117,14 +124,34 @@ void AddDelete(CLI::App& app, Session& session) {
 
 void AddUpdate(CLI::App& app, Session& session) {
   auto flags = std::make_shared<UpdateFlags>();
-  CLI::App* command =
-      AddCommand(app, session, "update", "Changes how a model learns from its next step on",
-                 "  lazynorm update demand --lr 0.001\n  lazynorm update demand --clip-grad-norm 1",
-                 [&session, flags] { return Update(session, *flags); });
+  CLI::App* command = AddCommand(
+      app, session, "update", "Changes how a model learns from its next step on",
+      "  lazynorm update demand --lr 0.001\n  lazynorm update demand --clip-grad-norm 1\n"
+      "  lazynorm update challenger --shadow-of demand",
+      [&session, flags] { return Update(session, *flags); });
   AddModel(command, &flags->model.model);
   command->add_option("--lr", flags->learning_rate, "Learning rate")->type_name("X");
   command->add_option("--clip-grad-norm", flags->clip_grad_norm, "0: off")->type_name("X");
+  command
+      ->add_option("--shadow-of", flags->shadow_of,
+                   "Learn from every Train of this model too; \"\" ends it")
+      ->type_name("MODEL");
   AddOutput(command, &flags->model.output, /*with_csv=*/false);
+}
+
+void AddCopy(CLI::App& app, Session& session) {
+  auto flags = std::make_shared<ModelFlags>();
+  auto copy = std::make_shared<std::string>();
+  CLI::App* command =
+      AddCommand(app, session, "copy", "Makes a second model with the whole state of the first",
+                 "  lazynorm copy demand challenger", [&session, flags, copy] {
+                   return CallAndDescribe(session, flags->output, [&](const Client& client) {
+                     return client.CopyModel(flags->model, *copy);
+                   });
+                 });
+  AddModel(command, &flags->model);
+  command->add_option("COPY", *copy, "The id of the copy")->required()->type_name("");
+  AddOutput(command, &flags->output, /*with_csv=*/false);
 }
 
 }  // namespace lazynorm

@@ -29,6 +29,8 @@ void AddCommands(CLI::App& app, Session& session) {
   AddList(app, session);
   AddDelete(app, session);
   AddUpdate(app, session);
+  AddCopy(app, session);
+  AddCompare(app, session);
   AddFreeze(app, session);
   AddUnfreeze(app, session);
   AddState(app, session);

@@ -200,6 +200,7 @@ LearningSpec ToLearning(const v1::Learning& proto) {
   s.replay = ToReplay(proto.replay());
   s.updates_per_request = OneIfUnset(proto.updates_per_request());
   s.normalize_targets = proto.normalize_targets();
+  s.shadow_of = proto.shadow_of();
   s.experts = ToExperts(proto);
   SetIf(proto.hedge_rate() != 0, proto.hedge_rate(), s.hedge_rate);
   SetIf(proto.hedge_discount() != 0, proto.hedge_discount(), s.hedge_discount);
@@ -216,6 +217,7 @@ void WriteLearning(const LearningSpec& s, v1::Learning* out) {
   if (s.replay.capacity > 0) WriteReplay(s.replay, out->mutable_replay());
   if (s.experts.empty()) out->set_updates_per_request(s.updates_per_request);
   out->set_normalize_targets(s.normalize_targets);
+  out->set_shadow_of(s.shadow_of);
   for (const ExpertSpec& expert : s.experts) {
     v1::Expert* proto = out->add_experts();
     if (expert.replay.capacity > 0) WriteReplay(expert.replay, proto->mutable_replay());
@@ -327,6 +329,7 @@ bool TakePath(absl::string_view path, double learning_rate, const LearningSpec& 
   take("replay", learning.replay, command.replay);
   take("updates_per_request", learning.updates_per_request, command.updates_per_request);
   take("normalize_targets", learning.normalize_targets, command.normalize_targets);
+  take("shadow_of", learning.shadow_of, command.shadow_of);
   take("experts", learning.experts, command.experts);
   take("hedge_rate", learning.hedge_rate, command.hedge_rate);
   take("hedge_discount", learning.hedge_discount, command.hedge_discount);

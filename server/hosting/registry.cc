@@ -57,6 +57,7 @@ absl::StatusOr<std::shared_ptr<HostedModel>> Registry::Add(const std::string& id
   auto model =
       HostedModel::Make(id, std::move(learner), metrics_.AddModel(id, layers), options_.hosting);
   models_.emplace(id, model);
+  SetShadowLocked(id, model->view()->spec->learning.shadow_of);
   if (options_.on_created) options_.on_created(id);
   spdlog::info("event=model_created model={} models={}", id, models_.size());
   return model;
@@ -77,12 +78,54 @@ absl::Status Registry::Delete(absl::string_view id) {
     if (found == models_.end()) return ModelNotFound(id);
     model = std::move(found->second);
     models_.erase(found);
+    SetShadowLocked(model->id(), "");
     metrics_.RemoveModel(id);
     if (options_.on_deleted) options_.on_deleted(id);
     spdlog::info("event=model_deleted model={} models={}", model->id(), models_.size());
   }
   model->Delete();
   return absl::OkStatus();
+}
+
+absl::Status Registry::CheckShadow(absl::string_view id, absl::string_view of) const {
+  if (of.empty()) return absl::OkStatus();
+  constexpr char kField[] = "learning.shadow_of";
+  if (id == of) return InvalidUpdate(kField, "expected another model than the one that learns");
+  RETURN_IF_ERROR(Find(of).status());
+  MutexLock lock(&mutex_);
+  for (const auto& [shadow, whose] : shadow_of_) {
+    if (shadow == of) {
+      return InvalidUpdate(kField, absl::StrCat("expected a model that is no shadow, got ", of,
+                                                ", a shadow of ", whose));
+    }
+    if (whose == id) {
+      return InvalidUpdate(kField, absl::StrCat("expected none: ", shadow, " is a shadow of ", id));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Registry::SetShadow(const std::string& id, const std::string& of) {
+  MutexLock lock(&mutex_);
+  SetShadowLocked(id, of);
+}
+
+void Registry::SetShadowLocked(const std::string& id, const std::string& of) {
+  if (of.empty()) {
+    shadow_of_.erase(id);
+  } else {
+    shadow_of_[id] = of;
+  }
+}
+
+std::vector<std::shared_ptr<HostedModel>> Registry::ShadowsOf(absl::string_view id) const {
+  std::vector<std::shared_ptr<HostedModel>> shadows;
+  MutexLock lock(&mutex_);
+  for (const auto& [shadow, whose] : shadow_of_) {
+    const auto found = models_.find(shadow);
+    if (whose == id && found != models_.end()) shadows.push_back(found->second);
+  }
+  return shadows;
 }
 
 std::vector<std::shared_ptr<HostedModel>> Registry::List(absl::string_view after, int most) const {

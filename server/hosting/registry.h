@@ -2,6 +2,7 @@
 #define LAZYNORM_SERVER_HOSTING_REGISTRY_H_
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,16 +44,29 @@ class Registry {
   absl::StatusOr<std::shared_ptr<HostedModel>> Find(absl::string_view id) const;
   absl::Status Delete(absl::string_view id);
 
+  // What `id` would be a shadow of: MODEL_NOT_FOUND; INVALID_UPDATE if that is itself, a shadow, or
+  // if `id` has shadows of its own. An empty `of` is always right.
+  absl::Status CheckShadow(absl::string_view id, absl::string_view of) const;
+  // From now on `id` is a shadow of `of`; of none if that is empty. Add does it for a new model.
+  void SetShadow(const std::string& id, const std::string& of);
+  // The models that learn from every Train of this one too. A model that is deleted and made again
+  // has its shadows again.
+  std::vector<std::shared_ptr<HostedModel>> ShadowsOf(absl::string_view id) const;
+
   // Up to `most` models with an id above `after`, in the order of their ids.
   std::vector<std::shared_ptr<HostedModel>> List(absl::string_view after, int most) const;
 
  private:
   absl::Status CheckNew(const std::string& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetShadowLocked(const std::string& id, const std::string& of)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const RegistryOptions options_;
   Metrics& metrics_;
   mutable Mutex mutex_;
   absl::flat_hash_map<std::string, std::shared_ptr<HostedModel>> models_ ABSL_GUARDED_BY(mutex_);
+  // Of each shadow, whose it is: few, if any.
+  std::map<std::string, std::string, std::less<>> shadow_of_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace lazynorm

@@ -180,6 +180,7 @@ void ModelService::Register() {
 absl::Status ModelService::CreateModel(const v1::CreateModelRequest& request, v1::Model* response) {
   RETURN_IF_ERROR(CheckModelId(request.model_id()));
   ASSIGN_OR_RETURN(ModelSpec spec, FromProto(request.spec()));
+  RETURN_IF_ERROR(registry_.CheckShadow(request.model_id(), spec.learning.shadow_of));
   ASSIGN_OR_RETURN(const auto model, registry_.Create(request.model_id(), std::move(spec),
                                                       FromProto(request.initial_state())));
   Describe(*model, response);
@@ -223,8 +224,12 @@ void ModelService::Change(UnaryCall<Request, v1::Model>& call, absl::StatusOr<Co
   if (!command.ok()) return call.Finish(command.status());
   (*model)->Submit({.command = *command,
                     .done =
-                        [&call, model = *model](absl::StatusOr<StepResult> result) {
-                          if (result.ok()) Describe(*model, call.response());
+                        [this, &call, model = *model](absl::StatusOr<StepResult> result) {
+                          if (result.ok()) {
+                            registry_.SetShadow(model->id(),
+                                                model->view()->spec->learning.shadow_of);
+                            Describe(*model, call.response());
+                          }
                           call.Finish(result.status());
                         },
                     .chain = nullptr});
@@ -232,7 +237,10 @@ void ModelService::Change(UnaryCall<Request, v1::Model>& call, absl::StatusOr<Co
 
 void ModelService::UpdateModel(UnaryCall<v1::UpdateModelRequest, v1::Model>& call) {
   const absl::StatusOr<UpdateCommand> update = FromProto(call.request());
-  Change(call, update.ok() ? absl::StatusOr<Command>(*update) : update.status());
+  if (!update.ok()) return Change(call, update.status());
+  const std::string of = update->shadow_of.value_or("");
+  const absl::Status shadow = registry_.CheckShadow(call.request().model(), of);
+  Change(call, shadow.ok() ? absl::StatusOr<Command>(*update) : shadow);
 }
 
 void ModelService::GetModelState(

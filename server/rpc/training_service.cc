@@ -5,6 +5,7 @@
 
 #include "model/errors.h"
 #include "server/hosting/hosted_model.h"
+#include "server/hosting/shadows.h"
 
 namespace lazynorm {
 namespace {
@@ -62,22 +63,26 @@ void TrainingService::Train(const v1::TrainRequest& request, std::shared_ptr<Com
     (*model)->metrics().TrainRejected(ReasonOf(command.status()));
     return done(command.status());
   }
-  (*model)->Submit(
-      {.command = *command,
-       .done =
-           [model = *model, done = std::move(done)](absl::StatusOr<StepResult> result) mutable {
-             if (!result.ok()) {
-               // What only stood behind a refused message was not refused itself.
-               if (!absl::IsCancelled(result.status())) {
-                 model->metrics().TrainRejected(ReasonOf(result.status()));
-               }
-               return done(result.status());
-             }
-             v1::TrainResponse response;
-             ToProto(*result, &response);
-             done(std::move(response));
-           },
-       .chain = std::move(chain)});
+  (*model)->Submit({.command = *command,
+                    .done =
+                        [this, model = *model, command = *command,
+                         done = std::move(done)](absl::StatusOr<StepResult> result) mutable {
+                          if (!result.ok()) {
+                            // What only stood behind a refused message was not refused itself.
+                            if (!absl::IsCancelled(result.status())) {
+                              model->metrics().TrainRejected(ReasonOf(result.status()));
+                            }
+                            return done(result.status());
+                          }
+                          v1::TrainResponse response;
+                          ToProto(*result, &response);
+                          TeachShadows(
+                              registry_, model->id(), command,
+                              [response = std::move(response), done = std::move(done)]() mutable {
+                                done(std::move(response));
+                              });
+                        },
+                    .chain = std::move(chain)});
 }
 
 }  // namespace lazynorm

@@ -28,6 +28,19 @@ class CliTest(ServerTest):
         self.assertNotIn("m", self.s.cli("list", "--output", "csv").splitlines()[1:])
         self.s.cli("get", "m", code=4)
 
+    def test_a_challenger_is_copied_learns_along_and_is_compared(self):
+        self.trained()
+        self.s.cli("copy", "m", "challenger")
+        self.s.cli("update", "challenger", "--shadow-of", "m", "--lr", "0.02")
+        self.s.cli("train", "m", "-", "--target", "y", "--batch", "16", stdin=table(64))
+        lines = self.s.cli("compare", "m", "challenger", "--output", "csv").splitlines()
+        model, challenger = (dict(zip(lines[0].split(","), line.split(","))) for line in lines[1:])
+        self.assertEqual((model["model"], challenger["model"]), ("m", "challenger"))
+        self.assertEqual(model["step"], challenger["step"])
+        self.assertEqual(float(model["ratio"]), 1)
+        self.assertNotEqual(float(challenger["ratio"]), 1)
+        self.s.cli("compare", "m", "nobody", code=4)
+
     def test_training_with_create_learns_what_predict_and_evaluate_then_show(self):
         report = self.s.json("train", "m", self.file("t.csv", table(640)), "--target", "y",
                              "--create", "--hidden", "16", "--normalize-input", "--lr", "0.01",
