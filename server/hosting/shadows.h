@@ -15,6 +15,11 @@ namespace lazynorm {
 void TeachShadows(const Registry& registry, absl::string_view model, const TrainCommand& command,
                   absl::AnyInvocable<void()> done);
 
+// The same for the rows that `model` remembers (RememberCommand): each shadow remembers them too,
+// with the predictions that it would have served itself.
+void RememberInShadows(const Registry& registry, absl::string_view model,
+                       const RememberCommand& command, absl::AnyInvocable<void()> done);
+
 }  // namespace lazynorm
 
 #endif  // LAZYNORM_SERVER_HOSTING_SHADOWS_H_

@@ -9,6 +9,7 @@
 #include "model/loss.h"
 #include "model/status_macros.h"
 #include "server/hosting/hosted_model.h"
+#include "server/hosting/shadows.h"
 
 namespace lazynorm {
 namespace {
@@ -243,10 +244,12 @@ void PredictionService::Remember(const std::shared_ptr<HostedModel>& model, Cons
   RememberCommand command{.ids = std::move(job.prediction_ids),
                           .features = x,
                           .predictions = ViewOf(std::as_const(*kept))};
-  auto done = [model, kept = std::move(kept),
+  auto done = [this, model, command, kept = std::move(kept),
                job = std::move(job)](absl::StatusOr<StepResult> result) mutable {
-    if (result.ok()) model->metrics().RowsPredicted(kept->rows());
-    job.done(result.status());
+    if (!result.ok()) return job.done(result.status());
+    model->metrics().RowsPredicted(kept->rows());
+    RememberInShadows(registry_, model->id(), command,
+                      [job = std::move(job)]() mutable { job.done(absl::OkStatus()); });
   };
   model->Submit({.command = std::move(command), .done = std::move(done), .chain = nullptr});
 }

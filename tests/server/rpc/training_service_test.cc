@@ -506,6 +506,24 @@ TEST_F(ShadowTest, ARepeatedRequestTeachesAShadowOnce) {
   EXPECT_EQ(client().Get("s")->step(), 2);
 }
 
+TEST_F(ShadowTest, LabelsThatComeLaterTeachAShadowToo) {
+  const v1::TrainRequest step = RandomStep("m", 2, 3, 2);
+  v1::PredictRequest predict;
+  predict.set_model("m");
+  *predict.mutable_features() = step.features();
+  v1::TrainRequest labels;
+  labels.set_model("m");
+  *labels.mutable_targets() = step.targets();
+  for (const char* id : {"a", "b"}) {
+    predict.add_prediction_ids(id);
+    labels.add_prediction_ids(id);
+  }
+  ASSERT_TRUE(client().Predict(predict).ok());
+  ASSERT_TRUE(client().Train(labels).ok());
+  EXPECT_EQ(client().Get("s")->step(), 2);
+  EXPECT_EQ(State("s"), State("m"));
+}
+
 TEST_F(ShadowTest, AShadowCanBeLetGo) {
   ASSERT_TRUE(Shadow("s", "").ok());
   ASSERT_TRUE(client().Train(RandomStep("m", 8, 3, 2)).ok());
