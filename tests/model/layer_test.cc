@@ -51,6 +51,15 @@ TEST_P(LayerGradientTest, OfBatchNormAffineOrNotTrackedOrNot) {
   }
 }
 
+TEST(RunningGradientTest, OfBatchNormWithRunningStatisticsWhereTheyStandStill) {
+  for (const Mode mode : {Mode::kFrozen, Mode::kEval}) {
+    GradientCheck check(BatchNormSpec{.training_statistics = TrainingStatistics::kRunning}, mode,
+                        Normal(9, 5, 2, 1, 2));
+    Age(check.state());
+    check.Run();
+  }
+}
+
 TEST_P(LayerGradientTest, OfBatchNormOverTwoRows) {
   Matrix x(2, 3);
   x << -1, 2, 0.5f, 1.5f, -1, 3;

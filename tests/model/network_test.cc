@@ -163,6 +163,31 @@ TEST(NetworkTest, GradientsOfWholeNetworksAgreeWithDifferences) {
                  Mode::kTrain);
 }
 
+TEST(NetworkTest, RunningStatisticsAreConstantsToTheGradient) {
+  const LayerSpec running = BatchNormSpec{.training_statistics = TrainingStatistics::kRunning};
+  const LayerSpec silu = ActivationSpec{.kind = ActivationKind::kSilu};
+  const std::vector<LayerSpec> layers = {running, LinearSpec{.out_features = 6}, running, silu,
+                                         LinearSpec{.out_features = 2}};
+  ExpectGradient(layers, Mode::kFrozen);
+  // Training is that, with the statistics as the batch leaves them.
+  const Rows rows = RegressionRows(10, 4, 2, 6);
+  const auto gradient = [&](Mode mode, NetworkState& state, NetworkState& next) {
+    Network network(layers, 4);
+    const StepContext step{mode, Random(1), state, next};
+    const ConstMatrixView out = network.Forward(step, ViewOf(rows.x));
+    MatrixView grad_out = network.OutputGradient(10);
+    LossGradient(LossSpec(), out, rows.batch(), grad_out);
+    const float* g = network.Backward(step, grad_out);
+    return std::vector<float>(g, g + network.parameter_count());
+  };
+  NetworkState state = Network(layers, 4).Start(Random(5)), next = state;
+  const std::vector<float> trained = gradient(Mode::kTrain, state, next);
+  NetworkState updated = state;
+  updated.statistics = next.statistics;
+  EXPECT_EQ(gradient(Mode::kFrozen, updated, next), trained);
+  EXPECT_NE(gradient(Mode::kFrozen, state, next), trained);
+}
+
 TEST(NetworkTest, KnowsWhichLayerNeedsASecondRow) {
   const Network tracked({LinearSpec{}, BatchNormSpec{}}, 2);
   EXPECT_EQ(tracked.FirstBatchLayer(Mode::kTrain), 1);
