@@ -60,8 +60,14 @@ struct FreezeStatisticsCommand {
   bool frozen = true;
 };
 
+// Takes the place of all that the model is, its counters included, with what Learner::Save wrote.
+struct RestoreCommand {
+  ModelSpec spec;
+  absl::string_view state;
+};
+
 using Command = std::variant<ResolveCommand, TrainCommand, UpdateCommand, FreezeStatisticsCommand,
-                             RememberCommand>;
+                             RememberCommand, RestoreCommand>;
 
 // What a Train step gave. Other commands answer with the step alone.
 struct StepResult {
@@ -71,6 +77,12 @@ struct StepResult {
   double gradient_norm = 0;     // of the heaviest expert's last update, before clipping
   bool drift = false;           // the prequential loss has been found to have risen, see drift.h
   bool replayed = false;        // an earlier result for the same request_id
+
+  template <class Self, class Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.step, self.loss, self.prequential_loss, self.gradient_norm, self.drift,
+            self.replayed);
+  }
 };
 
 }  // namespace lazynorm

@@ -53,9 +53,20 @@ class DriftDetector {
     int64_t drifts = 0, last_drift_step = 0;
 
     friend bool operator==(const State&, const State&) = default;
+
+    template <class Self, class Archive>
+    static void Visit(Self& self, Archive& archive) {
+      archive(self.loss_sum, self.rows, self.steps, self.blocks, self.mean, self.variance,
+              self.rise, self.fall, self.fall_sum, self.fall_blocks, self.drifts,
+              self.last_drift_step);
+    }
   };
   const State& state() const { return state_; }
-  void set_state(const State& state) { state_ = state; }
+
+  template <class Self, class Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.state_);
+  }
 
  private:
   // The log of a block's mean loss. True on drift.

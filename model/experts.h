@@ -35,6 +35,11 @@ class Hedge {
   // New weights, after all experts have been observed.
   void Weigh(double rate);
 
+  template <class Self, class Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.losses_, self.weights_);
+  }
+
  private:
   std::vector<double> losses_;
   std::vector<double> weights_;

@@ -20,6 +20,11 @@ struct NetworkState {
   Eigen::ArrayXf parameters;      // trained
   Eigen::ArrayXd statistics;      // running means and variances
   std::vector<int64_t> counters;  // num_batches_tracked
+
+  template <class Self, class Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.parameters, self.statistics, self.counters);
+  }
 };
 
 enum class TensorKind { kParameter, kStatistic, kCounter };

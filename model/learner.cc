@@ -164,6 +164,12 @@ absl::StatusOr<StepResult> Learner::Do(const UpdateCommand& command) {
   return StepResult{.step = step_};
 }
 
+absl::StatusOr<StepResult> Learner::Do(const RestoreCommand& command) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Learner> restored, Load(command.spec, limits_, command.state));
+  *this = std::move(*restored);
+  return StepResult{.step = step_};
+}
+
 absl::Status Learner::CheckBatch(const Batch& batch, Mode mode) const {
   if (batch.rows() == 0) return EmptyBatch();
   const int columns = static_cast<int>(batch.features.cols());

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,6 +32,12 @@ struct StepDiagnostics {
   std::vector<double> batch_norm_shift;  // of each batch norm, see BatchNorm::shift
   std::vector<double> expert_weights;    // after the step
   double drift_level = 0;                // see DriftDetector::level
+
+  template <class Self, class Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.rows, self.loss, self.gradient_norm, self.parameter_norm, self.batch_norm_shift,
+            self.expert_weights, self.drift_level);
+  }
 };
 
 // A model as a deterministic state machine: Apply is the one way in which it changes, and the same
@@ -46,6 +53,12 @@ class Learner {
   // hold every tensor of the model; the optimizer starts fresh.
   static absl::StatusOr<std::unique_ptr<Learner>> Create(
       ModelSpec spec, const Limits& limits, const std::vector<StateTensor>& initial_state = {});
+
+  // All but the spec, every bit: a learner that Load makes of both does what this one would.
+  std::string Save() const;
+  // INVALID_STATE if `state` is not what Save wrote of a learner with this spec.
+  static absl::StatusOr<std::unique_ptr<Learner>> Load(ModelSpec spec, const Limits& limits,
+                                                       absl::string_view state);
 
   // A learner of the same state: both do the same with the same commands.
   std::unique_ptr<Learner> Copy() const { return std::unique_ptr<Learner>(new Learner(*this)); }
@@ -86,16 +99,20 @@ class Learner {
   }
   // Watches the prequential loss.
   const DriftDetector& drift() const { return drift_; }
+  // A hash of the numbers that predictions come from: whether two learners are alike bit for bit.
+  uint64_t StateHash() const;
 
  private:
   Learner(ModelSpec spec, const Limits& limits);
   Learner(const Learner&) = default;
+  Learner& operator=(Learner&&) = default;
 
   absl::StatusOr<StepResult> Do(const ResolveCommand& command);
   absl::StatusOr<StepResult> Do(const TrainCommand& command);
   absl::StatusOr<StepResult> Do(const UpdateCommand& command);
   absl::StatusOr<StepResult> Do(const FreezeStatisticsCommand& command);
   absl::StatusOr<StepResult> Do(const RememberCommand& command);
+  absl::StatusOr<StepResult> Do(const RestoreCommand& command);
 
   // One of the learners of this model: numbers only, the network is shared.
   struct Expert {
@@ -117,6 +134,10 @@ class Learner {
   Expert MakeExpert(const ExpertSpec& spec) const;
   void UpdateExperts();
   absl::Status SetTensors(const std::vector<StateTensor>& tensors);
+  absl::Status ReadState(absl::string_view state);
+  // The experts' part of Save and Load. False if a block has not the size it had before.
+  template <class Self, class Archive>
+  static bool VisitExperts(Self& self, Archive& archive);
 
   // served: [rows, out_features], what the rows were told long ago, or nothing.
   absl::StatusOr<StepResult> Learn(const Batch& batch, Mode mode, ConstMatrixView served);

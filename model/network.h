@@ -29,7 +29,8 @@ class Network {
   Network(const std::vector<LayerSpec>& specs, int in_features);
   // The same layers, without the numbers of a pass.
   Network(const Network& other) : Network(other.specs_, other.in_features()) {}
-  Network& operator=(const Network&) = delete;
+  Network(Network&&) = default;
+  Network& operator=(Network&&) = default;
 
   int in_features() const { return widths_.front(); }
   int out_features() const { return widths_.back(); }
@@ -70,7 +71,7 @@ class Network {
  private:
   void ClearCancelledBiases(const StepContext& step);
 
-  const std::vector<LayerSpec> specs_;
+  std::vector<LayerSpec> specs_;
   std::vector<std::unique_ptr<Layer>> layers_;
   std::vector<int> widths_;  // before the first layer, then behind each
   Layout layout_;

@@ -12,6 +12,11 @@ namespace lazynorm {
 struct OptimizerState {
   Eigen::ArrayXf moments;
   int64_t steps = 0;
+
+  template <class Self, class Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.moments, self.steps);
+  }
 };
 
 // torch.optim over one contiguous block of parameters. With g the clipped gradient, p a parameter

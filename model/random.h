@@ -1,7 +1,9 @@
 #ifndef LAZYNORM_MODEL_RANDOM_H_
 #define LAZYNORM_MODEL_RANDOM_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 namespace lazynorm {
 
@@ -11,6 +13,18 @@ constexpr uint64_t Mix(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
   return x ^ (x >> 31);
+}
+
+// Takes a run of bytes into a hash, its length first: the same on any machine.
+inline uint64_t AbsorbBytes(uint64_t hash, const void* data, int64_t length) {
+  const char* bytes = static_cast<const char*>(data);
+  hash = Mix(hash ^ static_cast<uint64_t>(length));
+  for (int64_t i = 0; i < length; i += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, bytes + i, std::min<int64_t>(8, length - i));
+    hash = Mix(hash ^ word) + 0x9e3779b97f4a7c15u;
+  }
+  return hash;
 }
 
 // Random numbers by counter: the i-th number of a stream depends on the stream's key and i alone,

@@ -44,6 +44,11 @@ class RememberedPredictions {
     std::vector<float> features, prediction;
 
     int64_t bytes() const;
+
+    template <class Self, class Archive>
+    static void Visit(Self& self, Archive& archive) {
+      archive(self.id, self.expires, self.features, self.prediction);
+    }
   };
 
   // Takes in all rows of the command; then forgets the oldest until its bounds hold. An id known
@@ -56,7 +61,7 @@ class RememberedPredictions {
   absl::StatusOr<Recalled> Recall(absl::Span<const absl::string_view> ids, int64_t now,
                                   RecallBuffer& buffer) const;
 
-  // Appends a row as the youngest; with ForEach, a way out and in again.
+  // Appends a row as the youngest.
   void Insert(Row row);
   void Forget(absl::string_view id);
   // Forgets the oldest while their time is over.
@@ -69,6 +74,18 @@ class RememberedPredictions {
   template <class Use>
   void ForEach(const Use& use) const {
     for (const auto& [place, row] : rows_) use(row);
+  }
+
+  template <class Self, class Archive>
+  static void Visit(Self& self, Archive& archive) {
+    std::vector<Row> rows;
+    if constexpr (Archive::kReading) {
+      archive(rows);
+      for (Row& row : rows) self.Insert(std::move(row));
+    } else {
+      for (const auto& [place, row] : self.rows_) rows.push_back(row);
+      archive(rows);
+    }
   }
 
  private:

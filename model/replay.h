@@ -28,6 +28,12 @@ class RowBuffer {
   // The targets, to be changed in place.
   MatrixView targets();
 
+  template <class Self, class Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.features_width_, self.targets_width_, self.has_labels_, self.features_,
+            self.targets_, self.weights_, self.labels_);
+  }
+
  private:
   void SetShape(const Batch& batch);
 
@@ -56,6 +62,12 @@ class Reservoir {
   // Appends `count` different rows (all, if fewer are kept), each set of rows as likely as any
   // other (Floyd's algorithm: Bentley & Floyd, "A sample of brilliance", 1987).
   void Draw(int64_t count, const Random& random, RowBuffer& out);
+
+  // All but the capacity.
+  template <class Self, class Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.seen_, self.rows_);
+  }
 
  private:
   int capacity_;

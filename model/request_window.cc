@@ -1,25 +1,10 @@
 #include "model/request_window.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include "model/errors.h"
 #include "model/random.h"
 
 namespace lazynorm {
 namespace {
-
-// Takes a run of bytes in, its length first.
-uint64_t AbsorbBytes(uint64_t hash, const void* data, int64_t length) {
-  const char* bytes = static_cast<const char*>(data);
-  hash = Mix(hash ^ static_cast<uint64_t>(length));
-  for (int64_t i = 0; i < length; i += 8) {
-    uint64_t word = 0;
-    std::memcpy(&word, bytes + i, std::min<int64_t>(8, length - i));
-    hash = Mix(hash ^ word) + 0x9e3779b97f4a7c15u;
-  }
-  return hash;
-}
 
 // Takes 4-byte numbers in.
 uint64_t Absorb(uint64_t hash, const void* numbers, int64_t count) {

@@ -5,6 +5,7 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
@@ -26,10 +27,36 @@ class RequestWindow {
   // Records a result; the oldest is forgotten beyond kCapacity. `id` must be unknown.
   void Insert(absl::string_view id, uint64_t fingerprint, const StepResult& result);
 
+  template <class Self, class Archive>
+  static void Visit(Self& self, Archive& archive) {
+    std::vector<Answered> answered;
+    if constexpr (Archive::kReading) {
+      archive(answered);
+      for (const Answered& a : answered) self.Insert(a.id, a.fingerprint, a.result);
+    } else {
+      for (const std::string& id : self.ids_) {
+        const Entry& entry = self.entries_.find(id)->second;
+        answered.push_back({id, entry.fingerprint, entry.result});
+      }
+      archive(answered);
+    }
+  }
+
  private:
   struct Entry {
     uint64_t fingerprint;
     StepResult result;
+  };
+  // An entry with its id, as it is saved.
+  struct Answered {
+    std::string id;
+    uint64_t fingerprint = 0;
+    StepResult result;
+
+    template <class Self, class Archive>
+    static void Visit(Self& self, Archive& archive) {
+      archive(self.id, self.fingerprint, self.result);
+    }
   };
 
   std::deque<std::string> ids_;  // oldest first

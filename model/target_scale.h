@@ -37,6 +37,11 @@ class TargetScale {
   // INVALID_STATE unless they are these three, finite and not negative.
   absl::Status SetTensors(const std::vector<StateTensor>& tensors);
 
+  template <class Self, class Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.mean_, self.var_, self.batches_);
+  }
+
   // In place, from the target's units and back.
   void Normalize(MatrixView targets) const;
   void Denormalize(MatrixView outputs) const;

@@ -151,7 +151,7 @@ TEST(DriftTest, AStateTakenUpGoesOnAlike) {
   DriftDetector first;
   for (int t = 0; t < 999; ++t) first.Observe(errors(t), 7, t + 1);
   DriftDetector second;
-  second.set_state(first.state());
+  second = first;
   for (int t = 999; t < 2000; ++t) {
     EXPECT_EQ(first.Observe(4 * errors(t), 7, t + 1), second.Observe(4 * errors(t), 7, t + 1));
   }
