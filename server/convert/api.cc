@@ -1,5 +1,6 @@
 #include "server/convert/api.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -145,6 +146,25 @@ absl::StatusOr<TrainCommand> ToCommand(const v1::TrainRequest& proto, const Requ
                       .request_id = proto.request_id(),
                       .freeze_statistics = proto.statistics() == v1::STATISTICS_MODE_FREEZE,
                       .prediction_ids = std::move(ids)};
+}
+
+void ToProto(ConstMatrixView matrix, v1::Matrix* proto) {
+  if (matrix.size() == 0) return;
+  MatrixView out = MutableMatrix(matrix.rows(), matrix.cols(), proto);
+  std::copy_n(matrix.data(), matrix.size(), out.data());
+}
+
+void ToProto(const TrainCommand& command, v1::TrainRequest* proto) {
+  const Batch& batch = command.batch;
+  ToProto(batch.features, proto->mutable_features());
+  ToProto(batch.targets, proto->mutable_targets());
+  proto->mutable_labels()->Assign(batch.labels.begin(), batch.labels.end());
+  proto->mutable_sample_weights()->Assign(batch.sample_weights.begin(), batch.sample_weights.end());
+  proto->set_request_id(std::string(command.request_id));
+  if (command.freeze_statistics) proto->set_statistics(v1::STATISTICS_MODE_FREEZE);
+  for (absl::string_view id : command.prediction_ids) {
+    proto->add_prediction_ids(std::string(id));
+  }
 }
 
 absl::StatusOr<Batch> ToBatch(const v1::EvaluateRequest& proto, const RequestLimits& limits) {

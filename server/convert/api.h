@@ -45,6 +45,9 @@ absl::StatusOr<std::vector<absl::string_view>> ToPredictionIds(
 // features and prediction_ids.
 absl::StatusOr<TrainCommand> ToCommand(const v1::TrainRequest& proto, const RequestLimits& limits);
 absl::StatusOr<Batch> ToBatch(const v1::EvaluateRequest& proto, const RequestLimits& limits);
+// The same request, naming no model. A command's `now` is not part of it.
+void ToProto(const TrainCommand& command, v1::TrainRequest* proto);
+void ToProto(ConstMatrixView matrix, v1::Matrix* proto);
 
 std::vector<StateTensor> FromProto(
     const google::protobuf::RepeatedPtrField<v1::NamedTensor>& proto);

@@ -229,6 +229,15 @@ void WriteLearning(const LearningSpec& s, v1::Learning* out) {
   out->set_hedge_discount(s.hedge_discount);
 }
 
+// What is left out above has no effect, until an update makes it so.
+void WriteWhole(const LearningSpec& s, v1::Learning* out) {
+  out->Clear();
+  WriteLearning(s, out);
+  out->set_updates_per_request(s.updates_per_request);
+  out->set_hedge_rate(s.hedge_rate);
+  out->set_hedge_discount(s.hedge_discount);
+}
+
 // Writes one layer, loss or optimizer with all its defaults.
 struct LayerWriter {
   v1::Layer* out;
@@ -374,6 +383,37 @@ v1::ModelSpec ToProto(const ModelSpec& spec) {
   proto.set_in_features(spec.in_features);
   proto.mutable_feature_names()->Assign(spec.feature_names.begin(), spec.feature_names.end());
   proto.mutable_class_names()->Assign(spec.class_names.begin(), spec.class_names.end());
+  return proto;
+}
+
+v1::ModelSpec ToWholeProto(const ModelSpec& spec) {
+  v1::ModelSpec proto = ToProto(spec);
+  WriteWhole(spec.learning, proto.mutable_learning());
+  return proto;
+}
+
+v1::UpdateModelRequest ToProto(const UpdateCommand& command) {
+  v1::UpdateModelRequest proto;
+  LearningSpec learning;
+  google::protobuf::FieldMask* mask = proto.mutable_update_mask();
+  const auto put = [&](absl::string_view path, const auto& value, auto& field) {
+    if (!value.has_value()) return;
+    field = *value;
+    mask->add_paths(std::string(path));
+  };
+  put("learning.clip_grad_norm", command.clip_grad_norm, learning.clip_grad_norm);
+  put("learning.replay", command.replay, learning.replay);
+  put("learning.updates_per_request", command.updates_per_request, learning.updates_per_request);
+  put("learning.normalize_targets", command.normalize_targets, learning.normalize_targets);
+  put("learning.shadow_of", command.shadow_of, learning.shadow_of);
+  put("learning.experts", command.experts, learning.experts);
+  put("learning.hedge_rate", command.hedge_rate, learning.hedge_rate);
+  put("learning.hedge_discount", command.hedge_discount, learning.hedge_discount);
+  WriteWhole(learning, proto.mutable_learning());
+  if (command.learning_rate.has_value()) {
+    proto.set_learning_rate(*command.learning_rate);
+    mask->add_paths("learning_rate");
+  }
   return proto;
 }
 

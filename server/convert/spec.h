@@ -15,10 +15,15 @@ absl::StatusOr<ModelSpec> FromProto(const v1::ModelSpec& proto);
 
 // The same spec with every default written out and layers in the place of mlp.
 v1::ModelSpec ToProto(const ModelSpec& spec);
+// With what has no effect at present too: FromProto gives back the same spec.
+v1::ModelSpec ToWholeProto(const ModelSpec& spec);
 
 // What an UpdateModel asks to change. An absent mask means the fields that are set, "*" all of
 // them. INVALID_UPDATE for an unknown path or an empty update.
 absl::StatusOr<UpdateCommand> FromProto(const v1::UpdateModelRequest& proto);
+
+// The same change, naming no model.
+v1::UpdateModelRequest ToProto(const UpdateCommand& command);
 
 }  // namespace lazynorm
 
