@@ -58,7 +58,7 @@ TEST(RecordsTest, CommandsThatWereKeptDoWhatTheyDid) {
                             .predictions = ViewOf(y),
                             .now = 5,
                             .expires = 10,
-                            .max_rows = 5,
+                            .max_rows = 6,
                             .max_bytes = 10000},
             *learner, *other);
   Batch labels = rows.batch();
