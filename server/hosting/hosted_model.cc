@@ -4,6 +4,7 @@
 
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "model/errors.h"
@@ -17,20 +18,18 @@ absl::Status ModelNotFound(absl::string_view id) {
 
 HostedModel::HostedModel(std::string id, std::shared_ptr<ModelMetrics> metrics,
                          const HostingOptions& options)
-    : id_(std::move(id)),
-      metrics_(std::move(metrics)),
-      options_(options),
-      create_time_(options.clock->Now()) {}
+    : id_(std::move(id)), metrics_(std::move(metrics)), options_(options) {}
 
-std::shared_ptr<HostedModel> HostedModel::Make(std::string id, std::unique_ptr<Learner> learner,
+std::shared_ptr<HostedModel> HostedModel::Make(std::string id, std::unique_ptr<DurableModel> model,
+                                               Trainer::Reopen reopen,
                                                std::shared_ptr<ModelMetrics> metrics,
                                                const HostingOptions& options) {
-  std::shared_ptr<HostedModel> model(new HostedModel(std::move(id), std::move(metrics), options));
-  model->Publish(*learner);
-  model->trainer_ =
-      std::make_shared<Trainer>(std::move(learner), options.max_queued_steps, options.trainers);
-  model->trainer_->Listen(std::shared_ptr<TurnListener>(model, model.get()));
-  return model;
+  std::shared_ptr<HostedModel> hosted(new HostedModel(std::move(id), std::move(metrics), options));
+  hosted->OnTurnEnd(*model)();
+  hosted->trainer_ = std::make_shared<Trainer>(std::move(model), std::move(reopen),
+                                               options.max_queued_steps, options.trainers);
+  hosted->trainer_->Listen(std::shared_ptr<TurnListener>(hosted, hosted.get()));
+  return hosted;
 }
 
 absl::Status HostedModel::Gone() const {
@@ -55,7 +54,29 @@ void HostedModel::Submit(Submission submission) {
 
 void HostedModel::Inspect(absl::AnyInvocable<void(const Learner&)> read,
                           absl::AnyInvocable<void(absl::Status)> done) {
-  trainer_->Inspect(std::move(read), std::move(done));
+  trainer_->Inspect(
+      [read = std::move(read)](DurableModel& model) mutable { read(model.learner()); },
+      std::move(done));
+}
+
+void HostedModel::CreateCheckpoint(
+    std::string label, absl::AnyInvocable<void(absl::StatusOr<CheckpointInfo>)> done) {
+  // Exactly one of the two ends calls it: `written`, unless the trainer refuses to begin.
+  using Shared = std::shared_ptr<absl::AnyInvocable<void(absl::StatusOr<CheckpointInfo>)>>;
+  Shared shared = std::make_shared<Shared::element_type>(std::move(done));
+  auto begun = std::make_shared<bool>(false);
+  auto written = [this, self = shared_from_this(), shared](absl::StatusOr<CheckpointInfo> info) {
+    options_.predictors->Run(
+        [shared, info = std::move(info)]() mutable { (*shared)(std::move(info)); });
+  };
+  trainer_->Inspect(
+      [label = std::move(label), written, begun](DurableModel& model) mutable {
+        *begun = true;
+        model.WriteCheckpoint(std::move(label), std::move(written));
+      },
+      [written, begun](absl::Status status) mutable {
+        if (!*begun) written(std::move(status));
+      });
 }
 
 void HostedModel::WithPlan(int columns, PlanDone done) {
@@ -131,27 +152,27 @@ void HostedModel::Delete() {
   EndWaits(Gone());
 }
 
-void HostedModel::OnStep(const StepResult& result, const StepDiagnostics& diagnostics,
-                         absl::Duration time) {
-  loss_.Add(result.loss);
-  prequential_loss_.Add(result.prequential_loss);
-  loss_gap_.Add(diagnostics.loss - result.prequential_loss);
-  metrics_->Trained({.step = result.step,
-                     .rows = diagnostics.rows,
-                     .train_loss = loss_.value(),
-                     .prequential_loss = prequential_loss_.value(),
-                     .latest_prequential_loss = result.prequential_loss,
-                     .loss_gap = loss_gap_.value(),
-                     .gradient_norm = diagnostics.gradient_norm,
-                     .parameter_norm = diagnostics.parameter_norm,
-                     .batch_norm_shift = diagnostics.batch_norm_shift,
-                     .expert_weights = diagnostics.expert_weights,
-                     .drift = result.drift,
-                     .drift_level = diagnostics.drift_level,
-                     .step_time = time});
-  if (result.drift) {
-    spdlog::warn("event=drift model={} step={} prequential_loss={}", id_, result.step,
-                 prequential_loss_.value());
+void HostedModel::OnStep(const StepResult& result, const DurableModel& model, absl::Duration time) {
+  steps_.push_back({result, model.learner().diagnostics(), model.averages(), time});
+}
+
+void HostedModel::Tell(const Step& step) {
+  metrics_->Trained({.step = step.result.step,
+                     .rows = step.diagnostics.rows,
+                     .train_loss = step.averages.train_loss(),
+                     .prequential_loss = step.averages.prequential_loss(),
+                     .latest_prequential_loss = step.result.prequential_loss,
+                     .loss_gap = step.averages.loss_gap(),
+                     .gradient_norm = step.diagnostics.gradient_norm,
+                     .parameter_norm = step.diagnostics.parameter_norm,
+                     .batch_norm_shift = step.diagnostics.batch_norm_shift,
+                     .expert_weights = step.diagnostics.expert_weights,
+                     .drift = step.result.drift,
+                     .drift_level = step.diagnostics.drift_level,
+                     .step_time = step.time});
+  if (step.result.drift) {
+    spdlog::warn("event=drift model={} step={} prequential_loss={}", id_, step.result.step,
+                 step.averages.prequential_loss());
   }
 }
 
@@ -161,30 +182,34 @@ void HostedModel::OnQueue() {
   metrics_->SetQueueDepth(trainer_->queued());
 }
 
-void HostedModel::OnTurnEnd(const Learner& learner) {
-  Publish(learner);
+absl::AnyInvocable<void()> HostedModel::OnTurnEnd(const DurableModel& model) {
+  return [this, self = shared_from_this(), view = MakeView(model), steps = std::exchange(steps_, {})]() mutable {
+    for (const Step& step : steps) Tell(step);
+    Publish(std::move(view));
+  };
 }
 
-// What the learner's own state did not change in is taken over from the view before.
-void HostedModel::Publish(const Learner& learner) {
-  const std::shared_ptr<const ModelView> before = view_.Get();
-  const bool first = before == nullptr;
+// What the model did not change in is taken over from the view before.
+std::shared_ptr<const ModelView> HostedModel::MakeView(const DurableModel& model) {
+  const Learner& learner = model.learner();
+  const bool first = made_ == nullptr;
   auto now = std::make_shared<ModelView>();
-  const bool same_plan = !first && before->step == learner.step() && before->plan != nullptr;
-  now->plan = same_plan ? before->plan : learner.MakePlan();
+  const bool same_plan = !first && made_version_ == model.version() && made_->plan != nullptr;
+  now->plan = same_plan ? made_->plan : learner.MakePlan();
   const bool same_spec =
-      !first && before->spec->learning == learner.spec().learning &&
-      LearningRate(before->spec->optimizer) == LearningRate(learner.spec().optimizer);
-  now->spec = same_spec ? before->spec : std::make_shared<const ModelSpec>(learner.spec());
+      !first && made_->spec->learning == learner.spec().learning &&
+      LearningRate(made_->spec->optimizer) == LearningRate(learner.spec().optimizer);
+  now->spec = same_spec ? made_->spec : std::make_shared<const ModelSpec>(learner.spec());
   now->step = learner.step();
   now->rows_trained = learner.rows_trained();
   now->in_features = learner.in_features();
   now->out_features = learner.out_features();
   now->parameter_count = learner.parameter_count();
   now->statistics_frozen = learner.statistics_frozen();
-  now->create_time = create_time_;
-  now->train_loss = loss_.value();
-  now->prequential_loss = prequential_loss_.value();
+  now->create_time = model.create_time();
+  now->update_time = model.update_time();
+  now->train_loss = model.averages().train_loss();
+  now->prequential_loss = model.averages().prequential_loss();
   now->gradient_norm = learner.diagnostics().gradient_norm;
   now->parameter_norm = learner.diagnostics().parameter_norm;
   now->batch_norm_shift = learner.diagnostics().batch_norm_shift;
@@ -192,13 +217,18 @@ void HostedModel::Publish(const Learner& learner) {
   now->drifts = learner.drift().drifts();
   now->last_drift_step = learner.drift().last_drift_step();
   now->remembered_predictions = learner.remembered().size();
-  const bool changed = first || before->plan != now->plan || !same_spec ||
-                       before->statistics_frozen != now->statistics_frozen;
-  now->update_time = first ? create_time_ : changed ? options_.clock->Now() : before->update_time;
-  view_.Set(now);
-  metrics_->SetStatisticsFrozen(now->statistics_frozen);
-  metrics_->SetRememberedPredictions(now->remembered_predictions);
-  if (!first) WakeWaiters(now->step);
+  made_version_ = model.version();
+  made_ = now;
+  return now;
+}
+
+void HostedModel::Publish(std::shared_ptr<const ModelView> view) {
+  const int64_t step = view->step;
+  metrics_->SetStep(step);
+  metrics_->SetStatisticsFrozen(view->statistics_frozen);
+  metrics_->SetRememberedPredictions(view->remembered_predictions);
+  view_.Set(std::move(view));
+  WakeWaiters(step);
 }
 
 }  // namespace lazynorm

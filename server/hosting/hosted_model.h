@@ -19,7 +19,7 @@
 #include "server/base/executor.h"
 #include "server/base/mutex.h"
 #include "server/base/published.h"
-#include "server/hosting/average.h"
+#include "server/hosting/durable_model.h"
 #include "server/hosting/trainer.h"
 #include "server/metrics/model_metrics.h"
 
@@ -60,6 +60,8 @@ struct HostingOptions {
   Executor* trainers = nullptr;    // turns run here
   Executor* predictors = nullptr;  // what waited for a plan runs here
   const Clock* clock = nullptr;
+  Store* store = nullptr;
+  absl::Duration replay_budget = absl::Seconds(5);  // see DurableOptions
 };
 
 // A model that is served: its learner behind a trainer, and what its latest turn published. Readers
@@ -68,7 +70,9 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
  public:
   using PlanDone = absl::AnyInvocable<void(absl::StatusOr<std::shared_ptr<const Plan>>)>;
 
-  static std::shared_ptr<HostedModel> Make(std::string id, std::unique_ptr<Learner> learner,
+  // `reopen` gives the model as the store has it, see Trainer.
+  static std::shared_ptr<HostedModel> Make(std::string id, std::unique_ptr<DurableModel> model,
+                                           Trainer::Reopen reopen,
                                            std::shared_ptr<ModelMetrics> metrics,
                                            const HostingOptions& options);
 
@@ -81,9 +85,13 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   // only the host knows: the time, and how much may be remembered.
   void Submit(Submission submission);
 
-  // Runs `read` on the learner between two turns' commands, then `done`.
+  // Runs `read` on the learner between two commands, then `done`, once what was read is durable.
   void Inspect(absl::AnyInvocable<void(const Learner&)> read,
                absl::AnyInvocable<void(absl::Status)> done);
+
+  // Keeps the whole state under a label; `done` runs on a predictor.
+  void CreateCheckpoint(std::string label,
+                        absl::AnyInvocable<void(absl::StatusOr<CheckpointInfo>)> done);
 
   // The plan, for features of this many columns: at once if the model is resolved, else after
   // resolving it. `done` runs inline or on a predictor; MODEL_NOT_FOUND if the model goes
@@ -110,13 +118,22 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   HostedModel(std::string id, std::shared_ptr<ModelMetrics> metrics, const HostingOptions& options);
 
   // TurnListener, on the trainer's thread.
-  void OnStep(const StepResult& result, const StepDiagnostics& diagnostics,
-              absl::Duration time) override;
-  void OnTurnEnd(const Learner& learner) override;
+  void OnStep(const StepResult& result, const DurableModel& model, absl::Duration time) override;
+  absl::AnyInvocable<void()> OnTurnEnd(const DurableModel& model) override;
   void OnQueue() override;
 
+  // A step that is applied and not yet known to be durable.
+  struct Step {
+    StepResult result;
+    StepDiagnostics diagnostics;
+    Averages averages;  // with it
+    absl::Duration time;
+  };
+
   void Stamp(Command& command) const;
-  void Publish(const Learner& learner);
+  std::shared_ptr<const ModelView> MakeView(const DurableModel& model);
+  void Publish(std::shared_ptr<const ModelView> view);
+  void Tell(const Step& step);
   void WakeWaiters(int64_t step);
   absl::Status Gone() const;
 
@@ -128,9 +145,9 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   std::atomic<bool> deleted_ = false;
 
   // The trainer's alone.
-  absl::Time create_time_;
-  Average loss_, prequential_loss_, loss_gap_;
-  std::shared_ptr<const ModelSpec> spec_;
+  std::vector<Step> steps_;                 // since the latest OnTurnEnd
+  std::shared_ptr<const ModelView> made_;   // the latest view, maybe not published yet
+  int64_t made_version_ = 0;               // DurableModel::version of it
 
   Mutex mutex_;
   int64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;

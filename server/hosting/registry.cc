@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 #include <variant>
 
@@ -27,12 +28,21 @@ std::vector<int> BatchNormLayers(const ModelSpec& spec) {
 Registry::Registry(RegistryOptions options, Metrics& metrics)
     : options_(std::move(options)), metrics_(metrics) {}
 
+DurableOptions Registry::durable() const {
+  return {.store = options_.hosting.store,
+          .clock = options_.hosting.clock,
+          .limits = options_.limits,
+          .replay_budget = options_.hosting.replay_budget,
+          .models = &count_};
+}
+
 absl::Status Registry::CheckNew(const std::string& id) const {
-  if (models_.contains(id)) {
+  if (models_.contains(id) || coming_.contains(id) || damaged_.contains(id)) {
     return MakeError(absl::StatusCode::kAlreadyExists, "MODEL_EXISTS", "",
                      absl::StrCat("there is a model \"", id, "\" already"));
   }
-  if (static_cast<int>(models_.size()) < options_.max_models) return absl::OkStatus();
+  const size_t models = models_.size() + coming_.size() + damaged_.size();
+  if (static_cast<int>(models) < options_.max_models) return absl::OkStatus();
   return MakeError(absl::StatusCode::kResourceExhausted, "LIMIT_EXCEEDED", "",
                    absl::StrCat("expected at most ", options_.max_models,
                                 " models; delete one, or raise --max_models"));
@@ -49,42 +59,134 @@ absl::StatusOr<std::shared_ptr<HostedModel>> Registry::Create(
   return Add(id, std::move(learner));
 }
 
+std::shared_ptr<HostedModel> Registry::Host(const std::string& id,
+                                            std::unique_ptr<DurableModel> model) {
+  const std::vector<int> layers = BatchNormLayers(model->learner().spec());
+  auto hosted = HostedModel::Make(
+      id, std::move(model), [this, id] { return DurableModel::Open(id, durable()); },
+      metrics_.AddModel(id, layers), options_.hosting);
+  models_.emplace(id, hosted);
+  count_ = static_cast<int>(models_.size());
+  SetShadowLocked(id, hosted->view()->spec->learning.shadow_of);
+  if (options_.on_created) options_.on_created(id, true);
+  return hosted;
+}
+
 absl::StatusOr<std::shared_ptr<HostedModel>> Registry::Add(const std::string& id,
                                                            std::unique_ptr<Learner> learner) {
-  const std::vector<int> layers = BatchNormLayers(learner->spec());
+  {
+    MutexLock lock(&mutex_);
+    RETURN_IF_ERROR(CheckNew(id));
+    coming_.insert(id);
+  }
+  absl::StatusOr<std::unique_ptr<DurableModel>> model =
+      DurableModel::Create(id, std::move(learner), durable());
   MutexLock lock(&mutex_);
-  RETURN_IF_ERROR(CheckNew(id));
-  auto model =
-      HostedModel::Make(id, std::move(learner), metrics_.AddModel(id, layers), options_.hosting);
-  models_.emplace(id, model);
-  SetShadowLocked(id, model->view()->spec->learning.shadow_of);
-  if (options_.on_created) options_.on_created(id);
+  coming_.erase(id);
+  if (!model.ok()) return model.status();
+  auto hosted = Host(id, *std::move(model));
   spdlog::info("event=model_created model={} models={}", id, models_.size());
-  return model;
+  return hosted;
+}
+
+absl::Status Registry::RecoverOne(const StoredModel& stored) {
+  absl::StatusOr<std::unique_ptr<DurableModel>> model = stored.damage;
+  if (stored.damage.ok()) model = DurableModel::Open(stored.model, durable());
+  MutexLock lock(&mutex_);
+  if (model.ok()) {
+    spdlog::info("event=model_recovered model={} step={}", stored.model,
+                 (*model)->learner().step());
+    Host(stored.model, *std::move(model));
+    return absl::OkStatus();
+  }
+  if (!absl::IsDataLoss(model.status())) return model.status();
+  spdlog::error("event=model_damaged model={} message=\"{}\"", stored.model,
+                std::string(model.status().message()));
+  damaged_.emplace(stored.model, model.status());
+  if (options_.on_created) options_.on_created(stored.model, false);
+  return model.status();
+}
+
+absl::Status Registry::Recover(bool strict) {
+  const std::vector<StoredModel> stored = store().Models();
+  constexpr int kMost = 8;
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const absl::Time begin = options_.hosting.clock->Now();
+  Mutex mutex;
+  absl::Status worst;
+  std::atomic<size_t> next = 0, done = 0;
+  const auto recover = [&] {
+    for (size_t i = next++; i < stored.size(); i = next++) {
+      const absl::Status status = RecoverOne(stored[i]);
+      const bool fatal = !status.ok() && (strict || !absl::IsDataLoss(status));
+      MutexLock lock(&mutex);
+      if (fatal) worst.Update(status);
+      if (++done % 100 == 0) spdlog::info("event=recovering models={}/{}", done, stored.size());
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < std::min(cores, kMost); ++i) threads.emplace_back(recover);
+  for (std::thread& thread : threads) thread.join();
+  RETURN_IF_ERROR(worst);
+  const double seconds = absl::ToDoubleSeconds(options_.hosting.clock->Now() - begin);
+  metrics_.SetRecoverySeconds(seconds);
+  spdlog::info("event=recovered models={} seconds={:.3f}", stored.size(), seconds);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<HostedModel>> Registry::Find(absl::string_view id) const {
   MutexLock lock(&mutex_);
   const auto found = models_.find(id);
-  if (found == models_.end()) return ModelNotFound(id);
-  return found->second;
+  if (found != models_.end()) return found->second;
+  const auto damaged = damaged_.find(id);
+  if (damaged != damaged_.end()) return damaged->second;
+  return ModelNotFound(id);
 }
 
 absl::Status Registry::Delete(absl::string_view id) {
+  {
+    MutexLock lock(&mutex_);
+    if (!models_.contains(id) && !damaged_.contains(id)) return ModelNotFound(id);
+  }
+  RETURN_IF_ERROR(store().Delete(id));
   std::shared_ptr<HostedModel> model;
   {
     MutexLock lock(&mutex_);
     const auto found = models_.find(id);
-    if (found == models_.end()) return ModelNotFound(id);
-    model = std::move(found->second);
-    models_.erase(found);
-    SetShadowLocked(model->id(), "");
-    metrics_.RemoveModel(id);
+    if (found != models_.end()) {
+      model = std::move(found->second);
+      models_.erase(found);
+      count_ = static_cast<int>(models_.size());
+      SetShadowLocked(model->id(), "");
+      metrics_.RemoveModel(id);
+    } else {
+      damaged_.erase(std::string(id));
+    }
     if (options_.on_deleted) options_.on_deleted(id);
-    spdlog::info("event=model_deleted model={} models={}", model->id(), models_.size());
+    spdlog::info("event=model_deleted model={} models={}", std::string(id), models_.size());
   }
-  model->Delete();
+  if (model != nullptr) model->Delete();
   return absl::OkStatus();
+}
+
+absl::StatusOr<SavedModel> Registry::ReadAt(absl::string_view id, int64_t step) const {
+  return DurableModel::ReadAt(std::string(id), step, durable());
+}
+
+void Registry::Flush() const {
+  for (const auto& model : List("", options_.max_models)) {
+    Mutex mutex;
+    CondVar changed;
+    bool done = false;
+    model->Inspect([](const Learner&) {},
+                   [&](absl::Status) {
+                     MutexLock lock(&mutex);
+                     done = true;
+                     changed.SignalAll();
+                   });
+    MutexLock lock(&mutex);
+    while (!done) changed.Wait(&mutex);
+  }
 }
 
 absl::Status Registry::CheckShadow(absl::string_view id, absl::string_view of) const {

@@ -1,9 +1,11 @@
 #ifndef LAZYNORM_SERVER_HOSTING_REGISTRY_H_
 #define LAZYNORM_SERVER_HOSTING_REGISTRY_H_
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,8 +25,10 @@ struct RegistryOptions {
   int max_models = 1000;
   Limits limits;
   HostingOptions hosting;
-  // Told of every model as it comes and goes, in that order for each id. Must not call back.
-  std::function<void(absl::string_view id)> on_created, on_deleted;
+  // Told of every model as it comes and goes, in that order for each id; `serving` is false for one
+  // that is damaged. Must not call back.
+  std::function<void(absl::string_view id, bool serving)> on_created;
+  std::function<void(absl::string_view id)> on_deleted;
 };
 
 // The models of this process. Thread-safe.
@@ -33,15 +37,20 @@ class Registry {
   // `metrics` must outlive this.
   Registry(RegistryOptions options, Metrics& metrics);
 
+  // Brings back all models that the store has, several at once. A damaged one is told of, and then
+  // answers DATA_LOSS (MODEL_DAMAGED) until it is deleted; if `strict`, it is the error of this.
+  absl::Status Recover(bool strict);
+
   // ALREADY_EXISTS (MODEL_EXISTS), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) beyond max_models, or what
-  // Learner::Create refuses. `id` is well-formed.
+  // Learner::Create or the store refuses. `id` is well-formed. Blocks until the model is durable.
   absl::StatusOr<std::shared_ptr<HostedModel>> Create(
       const std::string& id, ModelSpec spec, const std::vector<StateTensor>& initial_state);
   // The same for a learner that is there already.
   absl::StatusOr<std::shared_ptr<HostedModel>> Add(const std::string& id,
                                                    std::unique_ptr<Learner> learner);
-  // MODEL_NOT_FOUND.
+  // MODEL_NOT_FOUND, MODEL_DAMAGED.
   absl::StatusOr<std::shared_ptr<HostedModel>> Find(absl::string_view id) const;
+  // With all that the store has of it. Blocks until that is durable.
   absl::Status Delete(absl::string_view id);
 
   // What `id` would be a shadow of: MODEL_NOT_FOUND; INVALID_UPDATE if that is itself, a shadow, or
@@ -53,10 +62,20 @@ class Registry {
   // has its shadows again.
   std::vector<std::shared_ptr<HostedModel>> ShadowsOf(absl::string_view id) const;
 
-  // Up to `most` models with an id above `after`, in the order of their ids.
+  // Up to `most` models with an id above `after`, in the order of their ids. No damaged ones.
   std::vector<std::shared_ptr<HostedModel>> List(absl::string_view after, int most) const;
 
+  // The state of a model when it last stood at `step`. Blocks; see Store::ReadAt.
+  absl::StatusOr<SavedModel> ReadAt(absl::string_view id, int64_t step) const;
+  // Returns when all that was asked of the models is durable and answered.
+  void Flush() const;
+  Store& store() const { return *options_.hosting.store; }
+
  private:
+  DurableOptions durable() const;
+  absl::Status RecoverOne(const StoredModel& stored);
+  std::shared_ptr<HostedModel> Host(const std::string& id, std::unique_ptr<DurableModel> model)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckNew(const std::string& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetShadowLocked(const std::string& id, const std::string& of)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -65,6 +84,9 @@ class Registry {
   Metrics& metrics_;
   mutable Mutex mutex_;
   absl::flat_hash_map<std::string, std::shared_ptr<HostedModel>> models_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> coming_ ABSL_GUARDED_BY(mutex_);  // being made
+  std::map<std::string, absl::Status, std::less<>> damaged_ ABSL_GUARDED_BY(mutex_);
+  std::atomic<int> count_ = 0;  // of models_, for all of them
   // Of each shadow, whose it is: few, if any.
   std::map<std::string, std::string, std::less<>> shadow_of_ ABSL_GUARDED_BY(mutex_);
 };

@@ -1,8 +1,8 @@
 #include "server/hosting/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -25,7 +25,7 @@ void Trainer::Submit(Submission submission) {
   Enqueue(std::move(submission));
 }
 
-void Trainer::Inspect(absl::AnyInvocable<void(const Learner&)> read,
+void Trainer::Inspect(absl::AnyInvocable<void(DurableModel&)> read,
                       absl::AnyInvocable<void(absl::Status)> done) {
   Enqueue(Inspection{std::move(read), std::move(done)});
 }
@@ -36,6 +36,7 @@ void Trainer::Enqueue(Pending pending) {
   {
     MutexLock lock(&mutex_);
     refusal = closed_;
+    if (refusal.ok() && !failed_.ok() && SteadyClock::now() < retry_at_) refusal = failed_;
     if (refusal.ok() && static_cast<int>(queue_.size()) >= max_queued_ &&
         std::holds_alternative<Submission>(pending)) {
       refusal = QueueFull(max_queued_);
@@ -60,10 +61,16 @@ void Trainer::Refuse(Pending pending, const absl::Status& status) {
 
 bool Trainer::Take(Pending& pending) {
   MutexLock lock(&mutex_);
-  if (queue_.empty()) return false;
+  if (queue_.empty() || !failed_.ok()) return false;
   pending = std::move(queue_.front());
   queue_.pop_front();
   return true;
+}
+
+std::deque<Trainer::Pending> Trainer::TakeAll() {
+  std::deque<Pending> all;
+  all.swap(queue_);
+  return all;
 }
 
 absl::StatusOr<StepResult> Trainer::Apply(const Submission& submission, TurnListener* listener) {
@@ -71,48 +78,145 @@ absl::StatusOr<StepResult> Trainer::Apply(const Submission& submission, TurnList
     return absl::CancelledError("a message before this one was refused");
   }
   const auto start = SteadyClock::now();
-  absl::StatusOr<StepResult> result = learner_->Apply(submission.command);
+  absl::StatusOr<StepResult> result = model_->Apply(submission.command);
   if (!result.ok()) {
     if (submission.chain != nullptr) submission.chain->broken = true;
   } else if (listener != nullptr && std::holds_alternative<TrainCommand>(submission.command) &&
              !result->replayed) {
-    listener->OnStep(*result, learner_->diagnostics(),
-                     absl::FromChrono(SteadyClock::now() - start));
+    listener->OnStep(*result, *model_, absl::FromChrono(SteadyClock::now() - start));
   }
   return result;
 }
 
-absl::AnyInvocable<void()> Trainer::Do(Pending pending, TurnListener* listener) {
+absl::AnyInvocable<void(const absl::Status&)> Trainer::Do(Pending pending, TurnListener* listener) {
   if (auto* submission = std::get_if<Submission>(&pending)) {
     absl::StatusOr<StepResult> result = Apply(*submission, listener);
-    return [done = std::move(submission->done), result = std::move(result)]() mutable {
-      done(std::move(result));
+    return [done = std::move(submission->done), chain = std::move(submission->chain),
+            result = std::move(result)](const absl::Status& kept) mutable {
+      if (!kept.ok() && chain != nullptr) chain->broken = true;
+      // What was refused by the model is refused whether the others were kept or not.
+      done(kept.ok() || !result.ok() ? std::move(result) : kept);
     };
   }
   auto& inspection = std::get<Inspection>(pending);
-  inspection.read(*learner_);
-  return [done = std::move(inspection.done)]() mutable { done(absl::OkStatus()); };
+  inspection.read(*model_);
+  return [done = std::move(inspection.done)](const absl::Status& kept) mutable { done(kept); };
+}
+
+bool Trainer::HaveModel(TurnListener* listener) {
+  {
+    MutexLock lock(&mutex_);
+    if (failed_.ok()) return true;
+  }
+  model_ = nullptr;
+  absl::StatusOr<Model> opened = reopen_();
+  std::deque<Pending> refused;
+  {
+    MutexLock lock(&mutex_);
+    if (opened.ok()) {
+      ++opening_;
+      failed_ = absl::OkStatus();
+    } else {
+      Fail(opened.status());
+      refused = TakeAll();
+      running_ = false;
+    }
+  }
+  for (Pending& pending : refused) Refuse(std::move(pending), opened.status());
+  if (!opened.ok()) return false;
+  model_ = *std::move(opened);
+  // An unknown outcome may have been a success.
+  auto outcome = std::make_unique<Outcome>();
+  if (listener != nullptr) outcome->publish = listener->OnTurnEnd(*model_);
+  Kept(std::move(outcome));
+  return true;
+}
+
+void Trainer::Turn() {
+  const auto listener = listener_.lock();
+  if (!HaveModel(listener.get())) return;
+  const auto end = SteadyClock::now() + absl::ToChronoNanoseconds(kTurn);
+  auto outcome = std::make_unique<Outcome>();
+  Pending pending;
+  while (Take(pending)) {
+    outcome->answers.push_back(Do(std::move(pending), listener.get()));
+    if (SteadyClock::now() >= end) break;
+  }
+  if (!outcome->answers.empty()) {
+    if (listener != nullptr) outcome->publish = listener->OnTurnEnd(*model_);
+    EndTurn(std::move(outcome));
+  }
+  bool more = false;
+  std::deque<Pending> refused;
+  absl::Status failed;
+  {
+    MutexLock lock(&mutex_);
+    failed = failed_;
+    if (!failed.ok()) refused = TakeAll();
+    more = running_ = !queue_.empty();
+  }
+  for (Pending& each : refused) Refuse(std::move(each), failed);
+  if (listener != nullptr) listener->OnQueue();
+  if (more) executor_->Run([self = shared_from_this()] { self->Turn(); });
+}
+
+void Trainer::EndTurn(std::unique_ptr<Outcome> outcome) {
+  {
+    MutexLock lock(&mutex_);
+    outcome->opening = opening_;
+  }
+  model_->Commit([self = shared_from_this(),
+                  outcome = std::move(outcome)](absl::Status kept) mutable {
+    outcome->kept = std::move(kept);
+    self->Kept(std::move(outcome));
+  });
+}
+
+// The store's thread has other commits to do: answering goes to the trainers' threads.
+void Trainer::Kept(std::unique_ptr<Outcome> outcome) {
+  {
+    MutexLock lock(&mutex_);
+    outcomes_.push_back(std::move(outcome));
+    if (std::exchange(finishing_, true)) return;
+  }
+  executor_->Run([self = shared_from_this()] { self->Finish(); });
+}
+
+// One by one, in the order of the turns.
+void Trainer::Finish() {
+  while (true) {
+    std::unique_ptr<Outcome> outcome;
+    {
+      MutexLock lock(&mutex_);
+      finishing_ = !outcomes_.empty();
+      if (!finishing_) return;
+      outcome = std::move(outcomes_.front());
+      outcomes_.pop_front();
+    }
+    FinishOne(*outcome);
+  }
 }
 
 // Nobody is answered before the turn's work is published: who has an answer sees it everywhere.
-void Trainer::Turn() {
-  const auto listener = listener_.lock();
-  const auto end = SteadyClock::now() + absl::ToChronoNanoseconds(kTurn);
-  std::vector<absl::AnyInvocable<void()>> answers;
-  Pending pending;
-  while (Take(pending)) {
-    answers.push_back(Do(std::move(pending), listener.get()));
-    if (SteadyClock::now() >= end) break;
-  }
-  if (listener != nullptr) listener->OnTurnEnd(*learner_);
-  for (absl::AnyInvocable<void()>& answer : answers) answer();
-  bool more = false;
+void Trainer::FinishOne(Outcome& outcome) {
   {
     MutexLock lock(&mutex_);
-    more = running_ = !queue_.empty();
+    if (outcome.kept.ok()) {
+      if (outcome.opening == opening_) retry_after_ = kFirstRetry;
+    } else if (outcome.opening == opening_) {
+      Fail(outcome.kept);
+    }
   }
-  if (listener != nullptr) listener->OnQueue();
-  if (more) executor_->Run([self = shared_from_this()] { self->Turn(); });
+  if (outcome.kept.ok() && outcome.publish != nullptr) outcome.publish();
+  for (auto& answer : outcome.answers) answer(outcome.kept);
+}
+
+void Trainer::Fail(const absl::Status& status) {
+  if (failed_.ok() || SteadyClock::now() >= retry_at_) {
+    retry_at_ = SteadyClock::now() + absl::ToChronoNanoseconds(retry_after_);
+    retry_after_ = std::min(2 * retry_after_, kLastRetry);
+  }
+  failed_ = status;
 }
 
 int Trainer::queued() const {
@@ -126,7 +230,7 @@ void Trainer::Close(absl::Status status) {
     MutexLock lock(&mutex_);
     if (!closed_.ok()) return;
     closed_ = status;
-    waiting.swap(queue_);
+    waiting = TakeAll();
   }
   for (Pending& pending : waiting) Refuse(std::move(pending), status);
 }

@@ -2,10 +2,14 @@
 #define LAZYNORM_SERVER_HOSTING_TRAINER_H_
 
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
@@ -16,6 +20,7 @@
 #include "model/learner.h"
 #include "server/base/executor.h"
 #include "server/base/mutex.h"
+#include "server/hosting/durable_model.h"
 
 namespace lazynorm {
 
@@ -34,35 +39,50 @@ struct Submission {
   std::shared_ptr<CommandChain> chain;  // may be null
 };
 
-// Hears of what a trainer does, on the trainer's thread, never on two at once.
+// Hears of what a trainer does; of each of the first two never on two threads at once.
 class TurnListener {
  public:
   virtual ~TurnListener() = default;
-  // A Train command was applied; its step is not yet visible.
-  virtual void OnStep(const StepResult& result, const StepDiagnostics& diagnostics,
+  // A Train command was applied; its step is not yet durable.
+  virtual void OnStep(const StepResult& result, const DurableModel& model,
                       absl::Duration time) = 0;
-  // To publish what the turn made of the learner, before anyone is answered.
-  virtual void OnTurnEnd(const Learner& learner) = 0;
+  // Makes what is to be published of the model. Called back when it is durable, in order and before
+  // anyone is answered, or never.
+  virtual absl::AnyInvocable<void()> OnTurnEnd(const DurableModel& model) = 0;
   // Trainer::queued() has changed. May come from any thread, from two at once, and late.
   virtual void OnQueue() = 0;
 };
 
-// The one writer of a learner. Commands wait in a queue; a turn applies what is queued (for at most
-// kTurn at a stretch, so that models share the threads), publishes once, then answers. At most one
-// turn of a trainer runs at a time. Thread-safe.
+// The one writer of a model. Commands wait in a queue; a turn applies what is queued (for at most
+// kTurn at a stretch, so that models share the threads) and commits it. When that is durable, what
+// the turn made is published once, and then all are answered; meanwhile the next turn computes. At
+// most one turn of a trainer runs at a time.
+//
+// Where a commit fails, all that was applied since is refused with its status and thrown away, and
+// so is what comes, for a little while; then the model is opened again as the store has it.
+// Thread-safe.
 class Trainer : public std::enable_shared_from_this<Trainer> {
  public:
   static constexpr absl::Duration kTurn = absl::Milliseconds(2);
+  // How long after a failed commit the store is tried again: doubled each time, up to the second.
+  static constexpr absl::Duration kFirstRetry = absl::Milliseconds(500);
+  static constexpr absl::Duration kLastRetry = absl::Seconds(8);
 
-  Trainer(std::unique_ptr<Learner> learner, int max_queued, Executor* executor)
-      : learner_(std::move(learner)), max_queued_(max_queued), executor_(executor) {}
+  using Model = std::unique_ptr<DurableModel>;
+  using Reopen = std::function<absl::StatusOr<Model>()>;
+
+  Trainer(Model model, Reopen reopen, int max_queued, Executor* executor)
+      : model_(std::move(model)),
+        reopen_(std::move(reopen)),
+        max_queued_(max_queued),
+        executor_(executor) {}
 
   // Must outlive all turns, or be the owner of this trainer. Before the first Submit.
   void Listen(std::weak_ptr<TurnListener> listener) { listener_ = std::move(listener); }
 
   void Submit(Submission submission);
-  // Runs `read` in its turn; never refused as full.
-  void Inspect(absl::AnyInvocable<void(const Learner&)> read,
+  // Runs `read` in its turn, and `done` once all that it has seen is durable; never refused as full.
+  void Inspect(absl::AnyInvocable<void(DurableModel&)> read,
                absl::AnyInvocable<void(absl::Status)> done);
   // Answers all that waits, and all that comes, with `status`.
   void Close(absl::Status status);
@@ -71,21 +91,38 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
 
  private:
   struct Inspection {
-    absl::AnyInvocable<void(const Learner&)> read;
+    absl::AnyInvocable<void(DurableModel&)> read;
     absl::AnyInvocable<void(absl::Status)> done;
   };
   using Pending = std::variant<Submission, Inspection>;
+  // What is left to do of a turn, once it is known whether it was kept.
+  struct Outcome {
+    int64_t opening = 0;  // of the model, counted
+    absl::Status kept;
+    absl::AnyInvocable<void()> publish;
+    std::vector<absl::AnyInvocable<void(const absl::Status& kept)>> answers;
+  };
 
   void Enqueue(Pending pending);
   void Turn();
   // Takes the oldest pending one; false when there is none, and then the turn is over.
   bool Take(Pending& pending);
-  // Does what is asked for. Returns what is left: to answer, once the turn is published.
-  absl::AnyInvocable<void()> Do(Pending pending, TurnListener* listener);
+  // Does what is asked for. Returns how to answer it.
+  absl::AnyInvocable<void(const absl::Status&)> Do(Pending pending, TurnListener* listener);
   absl::StatusOr<StepResult> Apply(const Submission& submission, TurnListener* listener);
   static void Refuse(Pending pending, const absl::Status& status);
+  // Opens the model again if its latest commit failed. False: there is none to work on.
+  bool HaveModel(TurnListener* listener);
+  void EndTurn(std::unique_ptr<Outcome> outcome);
+  // On a thread of the store.
+  void Kept(std::unique_ptr<Outcome> outcome);
+  void Finish();
+  void FinishOne(Outcome& outcome);
+  void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::deque<Pending> TakeAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const std::unique_ptr<Learner> learner_;  // the running turn's
+  Model model_;  // the running turn's
+  const Reopen reopen_;
   const int max_queued_;
   Executor* const executor_;
   std::weak_ptr<TurnListener> listener_;
@@ -93,7 +130,13 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   mutable Mutex mutex_;
   std::deque<Pending> queue_ ABSL_GUARDED_BY(mutex_);
   bool running_ ABSL_GUARDED_BY(mutex_) = false;  // a turn runs or is about to
+  std::deque<std::unique_ptr<Outcome>> outcomes_ ABSL_GUARDED_BY(mutex_);
+  bool finishing_ ABSL_GUARDED_BY(mutex_) = false;  // they are being finished
   absl::Status closed_ ABSL_GUARDED_BY(mutex_);
+  int64_t opening_ ABSL_GUARDED_BY(mutex_) = 1;
+  absl::Status failed_ ABSL_GUARDED_BY(mutex_);  // how the latest commit of this opening ended
+  std::chrono::steady_clock::time_point retry_at_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration retry_after_ ABSL_GUARDED_BY(mutex_) = kFirstRetry;
 };
 
 }  // namespace lazynorm

@@ -1,0 +1,199 @@
+#include "server/hosting/durable_model.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "model/errors.h"
+#include "model/kernels.h"
+#include "model/status_macros.h"
+
+namespace lazynorm {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+// What a Record's payload is.
+enum RecordKind : int32_t { kSavedModel = 1, kCommand = 2 };
+
+// How often the hash of the state goes into the journal, in steps.
+constexpr int64_t kHashEvery = 64;
+// A snapshot may cost one hundredth of the work that it saves.
+constexpr int kSaveShare = 100;
+constexpr int64_t kMostJournalBytes = 64 << 20;
+
+std::string Kernels() {
+  return std::string(ActiveKernels().level);
+}
+
+absl::Status Damaged(int64_t step, absl::string_view what) {
+  return MakeError(absl::StatusCode::kDataLoss, "MODEL_DAMAGED", "",
+                   absl::StrCat("the command before step ", step, " ", what));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DurableModel>> DurableModel::Create(const std::string& id,
+                                                                   std::unique_ptr<Learner> learner,
+                                                                   const DurableOptions& options) {
+  std::unique_ptr<DurableModel> model(new DurableModel(options));
+  model->learner_ = std::move(learner);
+  // As it will be read back.
+  model->create_time_ = absl::FromUnixMicros(absl::ToUnixMicros(options.clock->Now()));
+  model->update_time_ = model->snapshot_time_ = model->create_time_;
+  ASSIGN_OR_RETURN(model->journal_,
+                   options.store->Create(id, {.step = model->learner_->step(),
+                                              .kind = kSavedModel,
+                                              .payload = ToBytes(model->Saved())}));
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<DurableModel>> DurableModel::Open(const std::string& id,
+                                                                 const DurableOptions& options) {
+  std::unique_ptr<DurableModel> model(new DurableModel(options));
+  ASSIGN_OR_RETURN(model->journal_, options.store->Open(id, ReaderInto(*model)));
+  return model;
+}
+
+absl::StatusOr<SavedModel> DurableModel::ReadAt(const std::string& id, int64_t step,
+                                                const DurableOptions& options) {
+  DurableModel model(options);
+  RETURN_IF_ERROR(options.store->ReadAt(id, step, ReaderInto(model)));
+  return model.Saved();
+}
+
+Reader DurableModel::ReaderInto(DurableModel& model) {
+  return {.on_snapshot =
+              [&model](const Snapshot& snapshot) -> absl::Status {
+                ASSIGN_OR_RETURN(const SavedModel saved, SavedModelFromBytes(snapshot.bytes));
+                return model.Take(saved);
+              },
+          .on_record = [&model](const Position&,
+                                const Record& record) { return model.Repeat(record); },
+          .on_warning =
+              [](const std::string& warning) { spdlog::warn("event=store message=\"{}\"", warning); }};
+}
+
+absl::Status DurableModel::Take(const SavedModel& saved) {
+  ASSIGN_OR_RETURN(learner_, Learner::Load(saved.spec, options_.limits, saved.learner));
+  averages_ = Averages(saved.averages);
+  create_time_ = saved.create_time;
+  update_time_ = saved.update_time;
+  snapshot_time_ = saved.update_time;
+  ++version_;
+  return absl::OkStatus();
+}
+
+absl::Status DurableModel::Repeat(const Record& record) {
+  if (record.kind == kSavedModel) {
+    ASSIGN_OR_RETURN(const SavedModel saved, SavedModelFromBytes(record.payload));
+    return Take(saved);
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<StoredCommand> stored,
+                   StoredCommand::FromBytes(record.payload));
+  if (learner_ == nullptr) return Damaged(record.step, "has no model to act on");
+  const auto begin = SteadyClock::now();
+  const absl::StatusOr<StepResult> result = learner_->Apply(stored->command());
+  if (!result.ok() || learner_->step() != record.step) {
+    return Damaged(record.step, absl::StrCat("was accepted then and is not now: ",
+                                             result.status().message()));
+  }
+  const CommandTrace& trace = stored->trace();
+  const bool comparable = trace.state_hash != 0 && trace.kernels == Kernels();
+  if (comparable && learner_->StateHash() != trace.state_hash) {
+    return Damaged(record.step, "gives other numbers than it gave then");
+  }
+  Note(stored->command(), *result, trace.time);
+  replay_time_ += absl::FromChrono(SteadyClock::now() - begin);
+  journal_bytes_ += static_cast<int64_t>(record.payload.size());
+  return absl::OkStatus();
+}
+
+// What the host keeps of an applied command beside the learner's own state.
+void DurableModel::Note(const Command& command, const StepResult& result, absl::Time now) {
+  if (std::holds_alternative<RememberCommand>(command)) return;
+  update_time_ = now;
+  ++version_;
+  if (std::holds_alternative<TrainCommand>(command)) {
+    averages_.Add(result, learner_->diagnostics());
+  }
+}
+
+absl::StatusOr<StepResult> DurableModel::Apply(const Command& command) {
+  const bool lazy = learner_->lazy(), frozen = learner_->statistics_frozen();
+  const auto begin = SteadyClock::now();
+  ASSIGN_OR_RETURN(const StepResult result, learner_->Apply(command));
+  replay_time_ += absl::FromChrono(SteadyClock::now() - begin);
+  const auto* freeze = std::get_if<FreezeStatisticsCommand>(&command);
+  const bool nothing = result.replayed ||
+                       (std::holds_alternative<ResolveCommand>(command) && !lazy) ||
+                       (freeze != nullptr && freeze->frozen == frozen);
+  if (nothing) return result;
+  CommandTrace trace{.time = options_.clock->Now(), .kernels = Kernels()};
+  const auto* train = std::get_if<TrainCommand>(&command);
+  if (train != nullptr && learner_->step() % kHashEvery == 0) {
+    trace.state_hash = learner_->StateHash();
+  }
+  Note(command, result, absl::FromUnixMicros(absl::ToUnixMicros(trace.time)));
+  Record& record = records_.emplace_back();
+  record.step = learner_->step();
+  record.kind = kCommand;
+  if (train != nullptr) record.request_id = std::string(train->request_id);
+  record.payload = ToBytes(command, trace);
+  journal_bytes_ += static_cast<int64_t>(record.payload.size());
+  return result;
+}
+
+void DurableModel::AppendRecords(Done done) {
+  journal_->Append(std::exchange(records_, {}), std::move(done));
+}
+
+void DurableModel::Commit(Done done) {
+  AppendRecords(std::move(done));
+  if (!SnapshotIsDue()) return;
+  snapshot_under_way_->store(true);
+  journal_->WriteSnapshot(TakeSnapshot(), [under_way = snapshot_under_way_](absl::Status status) {
+    under_way->store(false);
+    if (!status.ok()) spdlog::warn("event=snapshot_failed message=\"{}\"", std::string(status.message()));
+  });
+}
+
+void DurableModel::WriteCheckpoint(
+    std::string label, absl::AnyInvocable<void(absl::StatusOr<CheckpointInfo>)> done) {
+  if (!records_.empty()) AppendRecords([](absl::Status) {});
+  journal_->WriteCheckpoint(
+      std::move(label), options_.clock->Now(),
+      {.at = journal_->end(), .numeric_fingerprint = Kernels(), .bytes = ToBytes(Saved())},
+      std::move(done));
+}
+
+bool DurableModel::SnapshotIsDue() const {
+  if (snapshot_under_way_->load() || replay_time_ < kSaveShare * save_time_) return false;
+  const int models = options_.models == nullptr ? 1 : std::max(1, options_.models->load());
+  return replay_time_ > options_.replay_budget / models || journal_bytes_ > kMostJournalBytes;
+}
+
+SavedModel DurableModel::Saved() const {
+  return {.spec = learner_->spec(),
+          .learner = learner_->Save(),
+          .create_time = create_time_,
+          .update_time = update_time_,
+          .averages = averages_.Save()};
+}
+
+Snapshot DurableModel::TakeSnapshot() {
+  const auto begin = SteadyClock::now();
+  Snapshot snapshot{
+      .at = journal_->end(), .numeric_fingerprint = Kernels(), .bytes = ToBytes(Saved())};
+  save_time_ = absl::FromChrono(SteadyClock::now() - begin);
+  replay_time_ = absl::ZeroDuration();
+  journal_bytes_ = 0;
+  snapshot_time_ = options_.clock->Now();
+  return snapshot;
+}
+
+}  // namespace lazynorm
