@@ -2,7 +2,7 @@
 
 build_packages="g++ cmake ninja-build pkg-config ccache mold libgrpc++-dev libprotobuf-dev
   protobuf-compiler protobuf-compiler-grpc libabsl-dev libeigen3-dev prometheus-cpp-dev
-  libcivetweb-dev libspdlog-dev libcli11-dev"
+  libcivetweb-dev libspdlog-dev libcli11-dev libsqlite3-dev libxxhash-dev"
 test_packages="libgtest-dev libgmock-dev nlohmann-json3-dev python3 prometheus"
 clang_packages="clang-14 libclang-rt-14-dev llvm-14"
 

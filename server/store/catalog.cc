@@ -1,0 +1,173 @@
+#include "server/store/catalog.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "server/store/errors.h"
+
+namespace lazynorm {
+namespace {
+
+int64_t Signed(uint64_t value) {
+  return static_cast<int64_t>(value);
+}
+
+uint64_t ModelChecksum(int64_t id, absl::string_view name, int64_t deleted) {
+  return ContentHash(absl::StrCat("model,", id, ",", deleted, ",", name));
+}
+
+uint64_t ManifestChecksum(const Manifest& m) {
+  return ContentHash(absl::StrCat(m.id, ",", m.model_id, ",", m.at.seq, ",", m.at.step, ",",
+                                  m.at.chain, ",", m.chunks, ",", m.bytes, ",",
+                                  m.is_checkpoint ? 1 : 0) +
+                     absl::StrCat(",", absl::ToUnixMicros(m.create_time), ",", m.digest, ",",
+                                  m.label.size(), ",", m.label, ",", m.numeric_fingerprint));
+}
+
+// The model, put down as missing if there is no row of it.
+ModelEntry& Entry(Catalog& catalog, int64_t model_id, absl::string_view name,
+                  const std::string& damage) {
+  std::shared_ptr<ModelEntry>& entry = catalog.models[model_id];
+  if (entry == nullptr) {
+    entry = std::make_shared<ModelEntry>();
+    entry->model_id = model_id;
+    entry->name = name.empty() ? absl::StrCat("?", model_id) : std::string(name);
+    entry->damage = ModelDamaged(damage);
+    catalog.last_model_id = std::max(catalog.last_model_id, model_id);
+  }
+  return *entry;
+}
+
+absl::Status LoadModels(Database& db, const std::map<int64_t, Marks::Mark>& marks,
+                        Catalog* catalog) {
+  Query query(db, "SELECT model_id, name, deleted, checksum FROM model ORDER BY model_id");
+  while (query.Next()) {
+    const int64_t id = query.Int(0);
+    auto entry = std::make_shared<ModelEntry>();
+    entry->model_id = id;
+    entry->name = std::string(query.Bytes(1));
+    entry->deleted = query.Int(2) != 0;
+    if (query.Int(3) != Signed(ModelChecksum(id, entry->name, query.Int(2)))) {
+      const auto mark = marks.find(id);
+      entry->deleted = false;
+      entry->name = mark == marks.end() ? absl::StrCat("?", id) : mark->second.model;
+      entry->damage = ModelDamaged(
+          absl::StrCat(db.path(), ": table model, row ", id, ": the checksum is wrong"));
+    }
+    catalog->last_model_id = std::max(catalog->last_model_id, id);
+    catalog->models[id] = std::move(entry);
+  }
+  for (const auto& [id, mark] : marks) {
+    Entry(*catalog, id, mark.model,
+          absl::StrCat(db.path(), ": table model: the row of model \"", mark.model, "\" (", id,
+                       ") is gone"));
+  }
+  return query.status();
+}
+
+absl::Status LoadManifests(Database& db, Catalog* catalog) {
+  Query query(db,
+              "SELECT snapshot_id, model_id, seq, step, chain, chunks, bytes, digest, "
+              "numeric_fingerprint, is_checkpoint, label, create_time, checksum FROM snapshot "
+              "ORDER BY snapshot_id");
+  while (query.Next()) {
+    Manifest m;
+    m.id = query.Int(0);
+    m.model_id = query.Int(1);
+    m.at = {query.Int(2), query.Int(3), static_cast<uint64_t>(query.Int(4))};
+    m.chunks = query.Int(5);
+    m.bytes = query.Int(6);
+    m.digest = std::string(query.Bytes(7));
+    m.numeric_fingerprint = std::string(query.Bytes(8));
+    m.is_checkpoint = query.Int(9) != 0;
+    m.label = std::string(query.Bytes(10));
+    m.create_time = absl::FromUnixMicros(query.Int(11));
+    const std::string place = absl::StrCat(db.path(), ": table snapshot, row ", m.id);
+    if (query.Int(12) == Signed(ManifestChecksum(m))) {
+      catalog->last_seq = std::max(catalog->last_seq, m.at.seq);
+      ModelEntry& model =
+          Entry(*catalog, m.model_id, "", absl::StrCat(place, ": its model is gone"));
+      (m.is_checkpoint ? model.checkpoints : model.snapshots).push_back(std::move(m));
+      continue;
+    }
+    const std::string damage = absl::StrCat(place, ": the checksum is wrong");
+    catalog->warnings.push_back(damage);
+    const auto claimed = catalog->models.find(m.model_id);
+    if (claimed != catalog->models.end()) claimed->second->damaged_manifests[m.id] = damage;
+  }
+  return query.status();
+}
+
+absl::Status LoadRows(Database& db, Catalog* catalog) {
+  Query query(db,
+              "SELECT seq, model_id, step, kind, request_id, chain, checksum, payload FROM journal "
+              "ORDER BY seq");
+  Record record;
+  while (query.Next()) {
+    const Position at = {query.Int(0), query.Int(2), static_cast<uint64_t>(query.Int(5))};
+    const int64_t model_id = query.Int(1);
+    record.step = at.step;
+    record.kind = static_cast<int32_t>(query.Int(3));
+    record.request_id = std::string(query.Bytes(4));
+    const uint64_t checksum = RowChecksum(model_id, at, record, ContentHash(query.Bytes(7)));
+    if (query.Int(6) == Signed(checksum) && query.Int(3) == record.kind) {
+      catalog->last_seq = std::max(catalog->last_seq, at.seq);
+      Entry(*catalog, model_id, "",
+            absl::StrCat(db.path(), ": table journal, seq ", at.seq, ": its model ", model_id,
+                         " is gone"))
+          .rows.push_back({at.seq, at.step});
+      continue;
+    }
+    // Whose it really was shows in whose chain has a gap.
+    catalog->warnings.push_back(
+        absl::StrCat(db.path(), ": table journal, seq ", at.seq, ": the checksum is wrong"));
+    const auto claimed = catalog->models.find(model_id);
+    if (claimed != catalog->models.end()) claimed->second->damaged_rows.push_back(at.seq);
+  }
+  return query.status();
+}
+
+absl::Status LoadCounters(Database& db, Catalog* catalog) {
+  Query query(db, "SELECT name, seq FROM sqlite_sequence");
+  while (query.Next()) {
+    int64_t& last = query.Bytes(0) == "model" ? catalog->last_model_id : catalog->last_snapshot_id;
+    last = std::max(last, query.Int(1));
+  }
+  return query.status();
+}
+
+}  // namespace
+
+absl::StatusOr<Catalog> LoadCatalog(Database& db, const std::map<int64_t, Marks::Mark>& marks) {
+  Catalog catalog;
+  absl::Status status = LoadModels(db, marks, &catalog);
+  if (status.ok()) status = LoadManifests(db, &catalog);
+  if (status.ok()) status = LoadRows(db, &catalog);
+  if (status.ok()) status = LoadCounters(db, &catalog);
+  if (!status.ok()) return status;
+  for (const auto& [id, mark] : marks) catalog.last_seq = std::max(catalog.last_seq, mark.end.seq);
+  return catalog;
+}
+
+absl::Status InsertModel(Database& db, const ModelEntry& model) {
+  return db.Run("INSERT INTO model VALUES(?, ?, 0, ?)", model.model_id, Text{model.name},
+                Signed(ModelChecksum(model.model_id, model.name, 0)));
+}
+
+absl::Status InsertTombstone(Database& db, const ModelEntry& model) {
+  return db.Run("INSERT OR REPLACE INTO model VALUES(?, ?, 1, ?)", model.model_id, Text{model.name},
+                Signed(ModelChecksum(model.model_id, model.name, 1)));
+}
+
+CheckpointInfo ToInfo(const Manifest& m) {
+  return {absl::StrCat(m.id), m.label, m.at, m.create_time, m.bytes};
+}
+
+absl::Status InsertManifest(Database& db, const Manifest& m) {
+  return db.Run("INSERT INTO snapshot VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", m.id,
+                m.model_id, m.at.seq, m.at.step, Signed(m.at.chain), m.chunks, m.bytes,
+                absl::string_view(m.digest), Text{m.numeric_fingerprint}, int64_t{m.is_checkpoint},
+                Text{m.label}, absl::ToUnixMicros(m.create_time), Signed(ManifestChecksum(m)));
+}
+
+}  // namespace lazynorm

@@ -1,0 +1,93 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "server/store/errors.h"
+#include "server/store/sqlite_store.h"
+
+namespace lazynorm {
+namespace {
+
+absl::Status PrepareTarget(const std::string& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  const bool empty = !error && std::filesystem::is_empty(directory, error);
+  if (error) return StoreRefused(absl::StrCat("cannot use ", directory, ": ", error.message()));
+  if (empty) return absl::OkStatus();
+  return StoreRefused(
+      absl::StrCat("the directory ", directory, " is not empty; a backup needs its own"));
+}
+
+// In one read transaction: a copy as of one moment, whatever is written meanwhile.
+absl::Status Copy(Database& from, Database& to) {
+  sqlite3_backup* backup = sqlite3_backup_init(to.handle(), "main", from.handle(), "main");
+  if (backup == nullptr) return to.Error(sqlite3_extended_errcode(to.handle()), "backup");
+  const int copied = sqlite3_backup_step(backup, -1);
+  const int finished = sqlite3_backup_finish(backup);
+  if (copied == SQLITE_DONE && finished == SQLITE_OK) {
+    return to.Execute("PRAGMA journal_mode=DELETE");  // one file, nothing beside it
+  }
+  return to.Error(finished == SQLITE_OK ? copied : finished, "backup");
+}
+
+absl::Status Sync(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  const bool synced = fd >= 0 && fsync(fd) == 0;
+  const int error = errno;
+  if (fd >= 0) close(fd);
+  if (synced) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("syncing ", path, ": ", strerror(error)));
+}
+
+// Reads back every row and every snapshot's bytes.
+absl::Status Verify(const std::string& path) {
+  absl::StatusOr<std::unique_ptr<Database>> db = Database::Open(path, Database::Mode::kReadOnly);
+  if (!db.ok()) return db.status();
+  Query check(**db, "PRAGMA quick_check");
+  if (!check.Next() || check.Bytes(0) != "ok") {
+    return absl::DataLossError(absl::StrCat(path, ": SQLite's quick_check finds it damaged"));
+  }
+  absl::StatusOr<Catalog> catalog = LoadCatalog(**db, {});
+  if (!catalog.ok()) return catalog.status();
+  std::vector<std::string> faults = catalog->warnings;
+  for (const auto& [id, model] : catalog->models) {
+    for (const std::vector<Manifest>* all : {&model->snapshots, &model->checkpoints}) {
+      for (const Manifest& manifest : *all) {
+        const absl::StatusOr<std::string> bytes = ReadSnapshot(**db, manifest);
+        if (!bytes.ok()) faults.emplace_back(bytes.status().message());
+      }
+    }
+  }
+  if (faults.empty()) return absl::OkStatus();
+  return ModelDamaged(absl::StrCat("the backup has ", faults.size(), " faults: ", faults.front()));
+}
+
+}  // namespace
+
+absl::Status SqliteStore::Backup(const std::string& directory) const {
+  absl::Status status = PrepareTarget(directory);
+  if (!status.ok()) return status;
+  const std::string partial = absl::StrCat(directory, "/lazynorm.db.partial");
+  status = RunRead([&](Database& db) -> absl::Status {
+    absl::StatusOr<std::unique_ptr<Database>> copy =
+        Database::Open(partial, Database::Mode::kReadWrite);
+    absl::Status copied = copy.ok() ? Copy(db, **copy) : copy.status();
+    // A target that fails is not the store's failure.
+    return copied.ok() ? copied : absl::Status(absl::StatusCode::kInternal, copied.message());
+  });
+  if (status.ok()) status = Sync(partial);
+  if (status.ok()) status = Verify(partial);
+  if (!status.ok()) return status;
+  if (rename(partial.c_str(), absl::StrCat(directory, "/lazynorm.db").c_str()) != 0) {
+    return absl::InternalError(absl::StrCat("renaming ", partial, ": ", strerror(errno)));
+  }
+  return SyncFolder(directory);
+}
+
+}  // namespace lazynorm

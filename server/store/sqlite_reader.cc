@@ -1,0 +1,242 @@
+#include "server/store/sqlite_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/store/errors.h"
+
+namespace lazynorm {
+namespace {
+
+constexpr size_t kRowsAtOnce = 256;
+constexpr size_t kBytesAtOnce = size_t{4} << 20;
+
+struct Row {
+  Position at;
+  Record record;
+};
+
+// Walks a model's rows behind `at` and holds each to what was before it.
+class JournalWalk {
+ public:
+  JournalWalk(Database& db, const ReadRequest& request, Position at)
+      : db_(db), request_(request), at_(at) {}
+
+  absl::Status Run(const Reader& reader);
+  const Position& at() const { return at_; }
+
+ private:
+  absl::Status ReadSome(size_t* next, std::vector<Row>* rows);
+  absl::StatusOr<Row> ReadRow(int64_t seq);
+  // Also says which damaged row lies before `seq`, if one does.
+  absl::Status Damaged(int64_t seq, absl::string_view what) const;
+
+  Database& db_;
+  const ReadRequest& request_;
+  Position at_;
+};
+
+absl::Status JournalWalk::Damaged(int64_t seq, absl::string_view what) const {
+  std::string message = absl::StrCat("model \"", request_.model.name, "\" is damaged: ", db_.path(),
+                                     ": table journal, seq ", seq, ": ", what);
+  for (const int64_t damaged : request_.model.damaged_rows) {
+    if (damaged > at_.seq && damaged < seq) {
+      absl::StrAppend(&message, "; the checksum of seq ", damaged, " is wrong");
+    }
+  }
+  return ModelDamaged(message);
+}
+
+absl::StatusOr<Row> JournalWalk::ReadRow(int64_t seq) {
+  Query query(db_,
+              "SELECT model_id, step, kind, request_id, chain, checksum, payload FROM journal "
+              "WHERE seq = ?",
+              seq);
+  if (!query.Next()) {
+    if (!query.status().ok() && !absl::IsDataLoss(query.status())) return query.status();
+    return Damaged(seq, "the row cannot be found");
+  }
+  Row row;
+  row.record = {query.Int(1), static_cast<int32_t>(query.Int(2)), std::string(query.Bytes(3)),
+                std::string(query.Bytes(6))};
+  row.at = {seq, query.Int(1), static_cast<uint64_t>(query.Int(4))};
+  const uint64_t content = ContentHash(row.record.payload);
+  const uint64_t checksum = RowChecksum(query.Int(0), row.at, row.record, content);
+  if (checksum != static_cast<uint64_t>(query.Int(5))) {
+    return Damaged(seq, "the checksum is wrong");
+  }
+  if (query.Int(0) != request_.model.model_id ||
+      row.at.chain != NextChain(at_.chain, row.record, content)) {
+    return Damaged(seq, absl::StrCat("does not continue seq ", at_.seq, ", step ", at_.step));
+  }
+  return row;
+}
+
+absl::Status JournalWalk::ReadSome(size_t* next, std::vector<Row>* rows) {
+  absl::Status status = db_.Run("BEGIN");
+  size_t bytes = 0;
+  const std::deque<RowPlace>& places = request_.model.rows;
+  for (; status.ok() && *next < places.size(); ++*next) {
+    if (rows->size() == kRowsAtOnce || bytes > kBytesAtOnce) break;
+    const RowPlace& place = places[*next];
+    if (request_.last_step.has_value() && place.step > *request_.last_step) *next = places.size();
+    if (*next == places.size()) break;
+    absl::StatusOr<Row> row = ReadRow(place.seq);
+    status = row.status();
+    if (!status.ok()) break;
+    at_ = row->at;
+    bytes += row->record.payload.size();
+    rows->push_back(*std::move(row));
+  }
+  const absl::Status ended = db_.Run("COMMIT");
+  return status.ok() ? ended : status;
+}
+
+absl::Status JournalWalk::Run(const Reader& reader) {
+  const std::deque<RowPlace>& places = request_.model.rows;
+  const auto first =
+      std::upper_bound(places.begin(), places.end(), at_.seq,
+                       [](int64_t seq, const RowPlace& place) { return seq < place.seq; });
+  auto next = static_cast<size_t>(first - places.begin());
+  while (next < places.size()) {
+    std::vector<Row> rows;
+    const absl::Status read = ReadSome(&next, &rows);
+    // What is before the damage is good and the reader's.
+    for (const Row& row : rows) {
+      if (!reader.on_record) continue;
+      absl::Status status = reader.on_record(row.at, row.record);
+      if (!status.ok()) return status;
+    }
+    if (!read.ok()) return read;
+  }
+  return absl::OkStatus();
+}
+
+// What the chain cannot show: that there was more.
+absl::Status CheckEnd(const std::string& path, const ReadRequest& request, const Position& end) {
+  const std::string& name = request.model.name;
+  for (const int64_t seq : request.model.damaged_rows) {
+    if (seq > end.seq) {
+      return ModelDamaged(absl::StrCat("model \"", name, "\" is damaged: ", path,
+                                       ": table journal, seq ", seq, ": the checksum is wrong"));
+    }
+  }
+  if (end.seq == 0) {
+    return ModelDamaged(absl::StrCat("model \"", name, "\" is damaged: ", path,
+                                     ": table journal: its first record is gone"));
+  }
+  const std::optional<Position>& acknowledged = request.acknowledged;
+  if (!acknowledged.has_value() || acknowledged->seq < end.seq || *acknowledged == end) {
+    return absl::OkStatus();
+  }
+  return ModelDamaged(absl::StrCat(
+      "model \"", name, "\" is damaged: ", path, " or its write-ahead log ends at seq ", end.seq,
+      ", step ", end.step, ", but seq ", acknowledged->seq, ", step ", acknowledged->step,
+      " had been acknowledged; to go on from there, remove the file lazynorm.marks beside it"));
+}
+
+absl::Status CheckReach(Database& db, const ReadRequest& request, bool has_snapshot) {
+  const ModelEntry& model = request.model;
+  int64_t newest = model.snapshots.empty() ? -1 : model.snapshots.back().at.step;
+  if (!model.rows.empty()) newest = std::max(newest, model.rows.back().step);
+  if (*request.last_step > newest) {
+    return absl::OutOfRangeError(absl::StrCat("step ", *request.last_step, " of model \"",
+                                              model.name, "\": it has only come to ", newest));
+  }
+  if (has_snapshot || model.snapshots.size() < 2) return absl::OkStatus();
+  bool whole = false;
+  if (!model.rows.empty() && model.rows.front().step <= *request.last_step) {
+    Query query(db, "SELECT step, kind, request_id, chain, payload FROM journal WHERE seq = ?",
+                model.rows.front().seq);
+    if (query.Next()) {
+      const Record first = {query.Int(0), static_cast<int32_t>(query.Int(1)),
+                            std::string(query.Bytes(2)), ""};
+      whole = NextChain(FirstChain(model.name), first, ContentHash(query.Bytes(4))) ==
+              static_cast<uint64_t>(query.Int(3));
+    }
+    if (!query.status().ok()) return query.status();
+  }
+  if (whole) return absl::OkStatus();
+  return absl::OutOfRangeError(absl::StrCat("step ", *request.last_step, " of model \"", model.name,
+                                            "\": the journal no longer reaches back to it"));
+}
+
+}  // namespace
+
+absl::Status ReaderPool::Run(const std::function<absl::Status(Database&)>& read) {
+  std::unique_ptr<Database> db;
+  {
+    MutexLock lock(&mutex_);
+    if (!idle_.empty()) {
+      db = std::move(idle_.back());
+      idle_.pop_back();
+    }
+  }
+  if (db == nullptr) {
+    absl::StatusOr<std::unique_ptr<Database>> opened =
+        Database::Open(path_, Database::Mode::kReadOnly);
+    if (!opened.ok()) return opened.status();
+    db = *std::move(opened);
+  }
+  absl::Status status = read(*db);
+  MutexLock lock(&mutex_);
+  idle_.push_back(std::move(db));
+  return status;
+}
+
+absl::StatusOr<std::string> ReadSnapshot(Database& db, const Manifest& manifest) {
+  std::string bytes;
+  Query query(
+      db, "SELECT data FROM snapshot_chunk WHERE chunk_id >= ? AND chunk_id < ? ORDER BY chunk_id",
+      ChunkId(manifest.id, 0), ChunkId(manifest.id, manifest.chunks));
+  while (query.Next()) {
+    const absl::string_view chunk = query.Bytes(0);
+    bytes.append(chunk.data(), chunk.size());
+  }
+  if (!query.status().ok() && !absl::IsDataLoss(query.status())) return query.status();
+  if (query.status().ok() && Digest(bytes) == manifest.digest) return bytes;
+  return ModelDamaged(absl::StrCat(db.path(), ": table snapshot_chunk, snapshot ", manifest.id,
+                                   " of step ", manifest.at.step, " (seq ", manifest.at.seq,
+                                   "): the digest is wrong"));
+}
+
+absl::StatusOr<Position> ReadModel(Database& db, const ReadRequest& request, const Reader& reader) {
+  const ModelEntry& model = request.model;
+  Position at = {0, 0, FirstChain(model.name)};
+  std::vector<std::string> warnings;
+  for (const auto& [id, damage] : model.damaged_manifests) warnings.push_back(damage);
+  bool has_snapshot = false;
+  for (auto m = model.snapshots.rbegin(); m != model.snapshots.rend() && !has_snapshot; ++m) {
+    if (request.last_step.has_value() && m->at.step > *request.last_step) continue;
+    absl::StatusOr<std::string> bytes = ReadSnapshot(db, *m);
+    if (bytes.ok()) {
+      has_snapshot = true;
+      at = m->at;
+      if (!reader.on_snapshot) continue;
+      absl::Status status = reader.on_snapshot({m->at, m->numeric_fingerprint, *std::move(bytes)});
+      if (!status.ok()) return status;
+    } else if (absl::IsDataLoss(bytes.status())) {
+      warnings.push_back(absl::StrCat(bytes.status().message(),
+                                      "; an older state is used and the "
+                                      "journal from there on"));
+    } else {
+      return bytes.status();
+    }
+  }
+  for (const std::string& warning : warnings) {
+    if (reader.on_warning) reader.on_warning(absl::StrCat("model \"", model.name, "\": ", warning));
+  }
+  absl::Status status;
+  if (request.last_step.has_value()) status = CheckReach(db, request, has_snapshot);
+  if (!status.ok()) return status;
+  JournalWalk walk(db, request, at);
+  status = walk.Run(reader);
+  if (status.ok() && !request.last_step.has_value()) {
+    status = CheckEnd(db.path(), request, walk.at());
+  }
+  if (!status.ok()) return status;
+  return walk.at();
+}
+
+}  // namespace lazynorm
