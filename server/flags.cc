@@ -17,6 +17,25 @@ ABSL_FLAG(std::vector<std::string>, listen, kDefaults.listen,
           "where to serve gRPC: host:port and unix:path, separated by commas; port 0 picks one");
 ABSL_FLAG(std::string, metrics_listen, kDefaults.metrics_listen,
           "where to serve /metrics, /healthz and /readyz over HTTP; empty for nowhere");
+ABSL_FLAG(std::string, data_dir, kDefaults.data_dir,
+          "the folder that holds the models; made if need be; one process at a time");
+ABSL_FLAG(std::string, store, kDefaults.store,
+          "where models are kept: sqlite:///DIR/lazynorm.db, or memory: for nowhere; empty: "
+          "lazynorm.db in --data_dir");
+ABSL_FLAG(
+    std::string, durability, kDefaults.durability,
+    "when a step counts as kept: fsync (on the disk), async (in the kernel; a power cut takes "
+    "the latest steps), none (a power cut may take everything)");
+ABSL_FLAG(std::string, recover, kDefaults.recover,
+          "at start, when a model turns out to be damaged: skip-damaged (the others serve, it "
+          "answers DATA_LOSS) or strict (do not start)");
+ABSL_FLAG(std::string, restore_from, kDefaults.restore_from,
+          "a folder written by \"lazynorm backup\", to begin with when --data_dir is still empty");
+ABSL_FLAG(int, checkpoints_per_model, kDefaults.checkpoints_per_model,
+          "checkpoints kept of each model, the oldest go; 0 keeps all");
+ABSL_FLAG(absl::Duration, replay_budget, kDefaults.replay_budget,
+          "snapshots are taken so often that repeating what came after them takes no longer than "
+          "this at the next start");
 ABSL_FLAG(std::string, models_dir, "",
           "a folder of NAME.textproto or NAME.json, each a lazynorm.v1.ModelSpec: created at start "
           "where there is no model NAME");
@@ -47,6 +66,11 @@ namespace lazynorm {
 Options OptionsFromFlags() {
   return {.listen = absl::GetFlag(FLAGS_listen),
           .metrics_listen = absl::GetFlag(FLAGS_metrics_listen),
+          .data_dir = absl::GetFlag(FLAGS_data_dir),
+          .store = absl::GetFlag(FLAGS_store),
+          .durability = absl::GetFlag(FLAGS_durability),
+          .recover = absl::GetFlag(FLAGS_recover),
+          .restore_from = absl::GetFlag(FLAGS_restore_from),
           .models_dir = absl::GetFlag(FLAGS_models_dir),
           .drain = absl::GetFlag(FLAGS_drain_seconds),
           .compute_threads = absl::GetFlag(FLAGS_compute_threads),
@@ -60,7 +84,9 @@ Options OptionsFromFlags() {
           .max_streams = absl::GetFlag(FLAGS_max_streams),
           .max_remembered_predictions = absl::GetFlag(FLAGS_max_remembered_predictions),
           .max_remembered_bytes = absl::GetFlag(FLAGS_max_remembered_bytes),
-          .remember_predictions_for = absl::GetFlag(FLAGS_remember_predictions_for)};
+          .remember_predictions_for = absl::GetFlag(FLAGS_remember_predictions_for),
+          .checkpoints_per_model = absl::GetFlag(FLAGS_checkpoints_per_model),
+          .replay_budget = absl::GetFlag(FLAGS_replay_budget)};
 }
 
 }  // namespace lazynorm

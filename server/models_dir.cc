@@ -38,7 +38,7 @@ absl::StatusOr<v1::ModelSpec> ReadSpec(const fs::path& path) {
 absl::Status CreateModelOf(const fs::path& path, Registry& registry) {
   const std::string id = path.stem().string();
   RETURN_IF_ERROR(CheckModelId(id));
-  if (registry.Find(id).ok()) return absl::OkStatus();
+  if (!absl::IsNotFound(registry.Find(id).status())) return absl::OkStatus();
   ASSIGN_OR_RETURN(const v1::ModelSpec proto, ReadSpec(path));
   ASSIGN_OR_RETURN(ModelSpec spec, FromProto(proto));
   return registry.Create(id, std::move(spec), {}).status();

@@ -1,10 +1,15 @@
 #include "server/options.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <limits>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "model/status_macros.h"
 
 namespace lazynorm {
@@ -21,6 +26,13 @@ absl::Status CheckRange(const Range& r) {
   if (r.value >= r.least && r.value <= r.most) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("--", r.flag, ": expected ", r.least, " to ", r.most, ", got ", r.value));
+}
+
+absl::Status CheckWord(absl::string_view flag, const std::string& value,
+                       const std::vector<std::string>& words) {
+  if (std::find(words.begin(), words.end(), value) != words.end()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--", flag, ": expected ", absl::StrJoin(words, " or "), ", got \"", value, "\""));
 }
 
 }  // namespace
@@ -44,6 +56,15 @@ absl::Status Validate(const Options& o) {
         "--remember_predictions_for: expected more than 0s and at most ",
         absl::FormatDuration(kLongestMemory), ", got ", absl::FormatDuration(remember)));
   }
+  RETURN_IF_ERROR(CheckWord("durability", o.durability, {"fsync", "async", "none"}));
+  RETURN_IF_ERROR(CheckWord("recover", o.recover, {"skip-damaged", "strict"}));
+  if (o.store.empty() && o.data_dir.empty()) {
+    return absl::InvalidArgumentError("--data_dir: expected a folder, or --store=memory:");
+  }
+  if (o.replay_budget <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(absl::StrCat("--replay_budget: expected more than 0s, got ",
+                                                   absl::FormatDuration(o.replay_budget)));
+  }
   constexpr int64_t kMostInt = std::numeric_limits<int>::max();
   for (const Range& range :
        {Range{"compute_threads", o.compute_threads, 0, 1024},
@@ -56,6 +77,7 @@ absl::Status Validate(const Options& o) {
         Range{"max_queued_steps", o.max_queued_steps, 1, 1'000'000},
         Range{"max_streams", o.max_streams, 1, 100'000},
         Range{"max_remembered_predictions", o.max_remembered_predictions, 0, kMostInt},
+        Range{"checkpoints_per_model", o.checkpoints_per_model, 0, 100'000},
         Range{"max_remembered_bytes", o.max_remembered_bytes, 0, int64_t{1} << 40}}) {
     RETURN_IF_ERROR(CheckRange(range));
   }

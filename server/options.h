@@ -15,6 +15,11 @@ struct Options {
   // TCP addresses and unix: sockets; port 0 picks a free one.
   std::vector<std::string> listen = {"127.0.0.1:50051"};
   std::string metrics_listen = "127.0.0.1:9464";  // empty: none
+  std::string data_dir = "lazynorm-data";         // where the default store lives
+  std::string store;                              // see OpenStore; empty: SQLite in data_dir
+  std::string durability = "fsync";               // fsync, async or none
+  std::string recover = "skip-damaged";           // or strict
+  std::string restore_from;                       // a backup to begin with; empty: none
   std::string models_dir;                         // empty: none
   absl::Duration drain = absl::Seconds(5);        // served on after SIGTERM
   int compute_threads = 0;  // for training, and as many for large predictions; 0: one a core
@@ -32,6 +37,10 @@ struct Options {
   int64_t max_remembered_predictions = 100'000;
   int64_t max_remembered_bytes = 64 << 20;
   absl::Duration remember_predictions_for = absl::Hours(24);
+
+  int checkpoints_per_model = 20;  // the oldest go; 0: all are kept
+  // How long repeating the journals may take at the next start, on one core: bounds the snapshots.
+  absl::Duration replay_budget = absl::Seconds(5);
 };
 
 // INVALID_ARGUMENT naming the flag, what it was given and what it expects.

@@ -2,9 +2,14 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <map>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -30,6 +35,34 @@ std::string HealthNameOf(absl::string_view model) {
   return absl::StrCat("models/", model);
 }
 
+std::string StoreUri(const Options& options) {
+  if (!options.store.empty()) return options.store;
+  return absl::StrCat("sqlite://", std::filesystem::absolute(options.data_dir).string(),
+                      "/lazynorm.db");
+}
+
+// What cannot be kept cannot be promised: the process ends, and starting again is the recovery.
+[[noreturn]] void EndProcess(const std::string& message) {
+  spdlog::critical("event=store_failed message=\"{}\"", message);
+  spdlog::default_logger()->flush();
+  constexpr int kIoError = 74;  // EX_IOERR
+  _exit(kIoError);
+}
+
+StoreOptions StoreOptionsOf(const Options& options, Metrics* metrics) {
+  const std::map<std::string, Durability> levels = {
+      {"fsync", Durability::kFsync}, {"async", Durability::kAsync}, {"none", Durability::kNone}};
+  return {.durability = levels.at(options.durability),
+          .checkpoints_per_model = options.checkpoints_per_model,
+          .hooks = {.on_commit = [metrics](absl::Duration time, int64_t /*records*/,
+                                           int64_t bytes) { metrics->Committed(time, bytes); },
+                    .on_warning =
+                        [](const std::string& message) {
+                          spdlog::warn("event=store message=\"{}\"", message);
+                        },
+                    .on_fatal = EndProcess}};
+}
+
 RequestLimits RequestLimitsOf(const Options& options) {
   return {.max_rows = options.max_rows_per_request, .max_width = options.max_width};
 }
@@ -40,9 +73,11 @@ const char* Version() {
   return LAZYNORM_VERSION;
 }
 
-Server::Server(const Options& options)
+Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
+               std::unique_ptr<Store> store)
     : options_(options),
-      metrics_(Version()),
+      metrics_(std::move(metrics)),
+      store_(std::move(store)),
       trainers_(Threads(options)),
       predictors_(Threads(options)),
       registry_(
@@ -54,16 +89,19 @@ Server::Server(const Options& options)
                                     .time = options.remember_predictions_for},
                        .trainers = &trainers_,
                        .predictors = &predictors_,
-                       .clock = &clock_},
-           .on_created = [this](absl::string_view id) { health_.Set(HealthNameOf(id), true); },
+                       .clock = &clock_,
+                       .store = store_.get(),
+                       .replay_budget = options.replay_budget},
+           .on_created = [this](absl::string_view id,
+                                bool serving) { health_.Set(HealthNameOf(id), serving); },
            .on_deleted = [this](absl::string_view id) { health_.Remove(HealthNameOf(id)); }},
-          metrics_),
+          *metrics_),
       transport_({.listen = options.listen,
                   .credentials = nullptr,
                   .max_message_bytes = static_cast<int>(options.max_message_bytes),
                   .max_streams = options.max_streams,
                   .polling_threads = options.polling_threads},
-                 metrics_),
+                 *metrics_),
       models_(registry_, transport_, predictors_),
       training_(registry_, transport_, RequestLimitsOf(options)),
       prediction_(registry_, transport_, predictors_, RequestLimitsOf(options)) {}
@@ -74,7 +112,12 @@ Server::~Server() {
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options) {
   RETURN_IF_ERROR(Validate(options));
-  std::unique_ptr<Server> server(new Server(options));
+  const std::string uri = StoreUri(options);
+  if (!options.restore_from.empty()) RETURN_IF_ERROR(RestoreBackup(uri, options.restore_from));
+  auto metrics = std::make_unique<Metrics>(Version());
+  ASSIGN_OR_RETURN(std::unique_ptr<Store> store,
+                   OpenStore(uri, StoreOptionsOf(options, metrics.get())));
+  std::unique_ptr<Server> server(new Server(options, std::move(metrics), std::move(store)));
   RETURN_IF_ERROR(server->Open());
   return server;
 }
@@ -90,9 +133,10 @@ absl::Status Server::Open() {
   RETURN_IF_ERROR(transport_.Start());
   if (!options_.metrics_listen.empty()) {
     ASSIGN_OR_RETURN(http_, MetricsHttp::Start(
-                                options_.metrics_listen, metrics_, [] { return true; },
+                                options_.metrics_listen, *metrics_, [] { return true; },
                                 [this] { return ready_.load(); }));
   }
+  RETURN_IF_ERROR(registry_.Recover(options_.recover == "strict"));
   if (!options_.models_dir.empty()) {
     RETURN_IF_ERROR(CreateModelsOf(options_.models_dir, registry_));
   }
@@ -122,6 +166,7 @@ void Server::Stop(absl::Duration grace) {
     model->EndWaits(DrainingError());
   }
   transport_.Shutdown(absl::Now() + grace);
+  registry_.Flush();
   trainers_.Stop();
   predictors_.Stop();
 }

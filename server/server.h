@@ -18,6 +18,7 @@
 #include "server/rpc/prediction_service.h"
 #include "server/rpc/training_service.h"
 #include "server/rpc/transport.h"
+#include "server/store/store.h"
 
 namespace lazynorm {
 
@@ -29,7 +30,8 @@ const char* Version();
 class Server {
  public:
   // Serves when this returns. INVALID_ARGUMENT for bad options or a bad spec in models_dir,
-  // UNAVAILABLE if an address cannot be listened on.
+  // UNAVAILABLE if an address cannot be listened on, or what the store answers. A store that fails
+  // for good later ends the process: starting again is the recovery.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options);
   ~Server();
 
@@ -45,13 +47,14 @@ class Server {
   void Stop(absl::Duration grace);
 
  private:
-  explicit Server(const Options& options);
+  Server(const Options& options, std::unique_ptr<Metrics> metrics, std::unique_ptr<Store> store);
   absl::Status Open();
   void SetServing(bool serving);
 
   const Options options_;
   RealClock clock_;
-  Metrics metrics_;
+  const std::unique_ptr<Metrics> metrics_;
+  const std::unique_ptr<Store> store_;
   Health health_;
   Executor trainers_, predictors_;
   Registry registry_;

@@ -26,7 +26,7 @@ constexpr int64_t kHashEvery = 64;
 constexpr int kSaveShare = 100;
 constexpr int64_t kMostJournalBytes = 64 << 20;
 
-std::string Kernels() {
+std::string CodePath() {
   return std::string(ActiveKernels().level);
 }
 
@@ -67,15 +67,14 @@ absl::StatusOr<SavedModel> DurableModel::ReadAt(const std::string& id, int64_t s
 }
 
 Reader DurableModel::ReaderInto(DurableModel& model) {
-  return {.on_snapshot =
-              [&model](const Snapshot& snapshot) -> absl::Status {
-                ASSIGN_OR_RETURN(const SavedModel saved, SavedModelFromBytes(snapshot.bytes));
-                return model.Take(saved);
-              },
-          .on_record = [&model](const Position&,
-                                const Record& record) { return model.Repeat(record); },
-          .on_warning =
-              [](const std::string& warning) { spdlog::warn("event=store message=\"{}\"", warning); }};
+  return {
+      .on_snapshot = [&model](const Snapshot& snapshot) -> absl::Status {
+        ASSIGN_OR_RETURN(const SavedModel saved, SavedModelFromBytes(snapshot.bytes));
+        return model.Take(saved);
+      },
+      .on_record = [&model](const Position&, const Record& record) { return model.Repeat(record); },
+      .on_warning =
+          [](const std::string& warning) { spdlog::warn("event=store message=\"{}\"", warning); }};
 }
 
 absl::Status DurableModel::Take(const SavedModel& saved) {
@@ -99,11 +98,11 @@ absl::Status DurableModel::Repeat(const Record& record) {
   const auto begin = SteadyClock::now();
   const absl::StatusOr<StepResult> result = learner_->Apply(stored->command());
   if (!result.ok() || learner_->step() != record.step) {
-    return Damaged(record.step, absl::StrCat("was accepted then and is not now: ",
-                                             result.status().message()));
+    return Damaged(record.step,
+                   absl::StrCat("was accepted then and is not now: ", result.status().message()));
   }
   const CommandTrace& trace = stored->trace();
-  const bool comparable = trace.state_hash != 0 && trace.kernels == Kernels();
+  const bool comparable = trace.state_hash != 0 && trace.kernels == CodePath();
   if (comparable && learner_->StateHash() != trace.state_hash) {
     return Damaged(record.step, "gives other numbers than it gave then");
   }
@@ -133,7 +132,7 @@ absl::StatusOr<StepResult> DurableModel::Apply(const Command& command) {
                        (std::holds_alternative<ResolveCommand>(command) && !lazy) ||
                        (freeze != nullptr && freeze->frozen == frozen);
   if (nothing) return result;
-  CommandTrace trace{.time = options_.clock->Now(), .kernels = Kernels()};
+  CommandTrace trace{.time = options_.clock->Now(), .kernels = CodePath()};
   const auto* train = std::get_if<TrainCommand>(&command);
   if (train != nullptr && learner_->step() % kHashEvery == 0) {
     trace.state_hash = learner_->StateHash();
@@ -158,16 +157,17 @@ void DurableModel::Commit(Done done) {
   snapshot_under_way_->store(true);
   journal_->WriteSnapshot(TakeSnapshot(), [under_way = snapshot_under_way_](absl::Status status) {
     under_way->store(false);
-    if (!status.ok()) spdlog::warn("event=snapshot_failed message=\"{}\"", std::string(status.message()));
+    if (!status.ok())
+      spdlog::warn("event=snapshot_failed message=\"{}\"", std::string(status.message()));
   });
 }
 
-void DurableModel::WriteCheckpoint(
-    std::string label, absl::AnyInvocable<void(absl::StatusOr<CheckpointInfo>)> done) {
+void DurableModel::WriteCheckpoint(std::string label,
+                                   absl::AnyInvocable<void(absl::StatusOr<CheckpointInfo>)> done) {
   if (!records_.empty()) AppendRecords([](absl::Status) {});
   journal_->WriteCheckpoint(
       std::move(label), options_.clock->Now(),
-      {.at = journal_->end(), .numeric_fingerprint = Kernels(), .bytes = ToBytes(Saved())},
+      {.at = journal_->end(), .numeric_fingerprint = CodePath(), .bytes = ToBytes(Saved())},
       std::move(done));
 }
 
@@ -188,7 +188,7 @@ SavedModel DurableModel::Saved() const {
 Snapshot DurableModel::TakeSnapshot() {
   const auto begin = SteadyClock::now();
   Snapshot snapshot{
-      .at = journal_->end(), .numeric_fingerprint = Kernels(), .bytes = ToBytes(Saved())};
+      .at = journal_->end(), .numeric_fingerprint = CodePath(), .bytes = ToBytes(Saved())};
   save_time_ = absl::FromChrono(SteadyClock::now() - begin);
   replay_time_ = absl::ZeroDuration();
   journal_bytes_ = 0;

@@ -25,7 +25,7 @@ std::shared_ptr<HostedModel> HostedModel::Make(std::string id, std::unique_ptr<D
                                                std::shared_ptr<ModelMetrics> metrics,
                                                const HostingOptions& options) {
   std::shared_ptr<HostedModel> hosted(new HostedModel(std::move(id), std::move(metrics), options));
-  hosted->OnTurnEnd(*model)();
+  hosted->OnTurnEnd (*model)();
   hosted->trainer_ = std::make_shared<Trainer>(std::move(model), std::move(reopen),
                                                options.max_queued_steps, options.trainers);
   hosted->trainer_->Listen(std::shared_ptr<TurnListener>(hosted, hosted.get()));
@@ -59,8 +59,8 @@ void HostedModel::Inspect(absl::AnyInvocable<void(const Learner&)> read,
       std::move(done));
 }
 
-void HostedModel::CreateCheckpoint(
-    std::string label, absl::AnyInvocable<void(absl::StatusOr<CheckpointInfo>)> done) {
+void HostedModel::CreateCheckpoint(std::string label,
+                                   absl::AnyInvocable<void(absl::StatusOr<CheckpointInfo>)> done) {
   // Exactly one of the two ends calls it: `written`, unless the trainer refuses to begin.
   using Shared = std::shared_ptr<absl::AnyInvocable<void(absl::StatusOr<CheckpointInfo>)>>;
   Shared shared = std::make_shared<Shared::element_type>(std::move(done));
@@ -183,7 +183,8 @@ void HostedModel::OnQueue() {
 }
 
 absl::AnyInvocable<void()> HostedModel::OnTurnEnd(const DurableModel& model) {
-  return [this, self = shared_from_this(), view = MakeView(model), steps = std::exchange(steps_, {})]() mutable {
+  return [this, self = shared_from_this(), view = MakeView(model),
+          steps = std::exchange(steps_, {})]() mutable {
     for (const Step& step : steps) Tell(step);
     Publish(std::move(view));
   };
@@ -217,6 +218,7 @@ std::shared_ptr<const ModelView> HostedModel::MakeView(const DurableModel& model
   now->drifts = learner.drift().drifts();
   now->last_drift_step = learner.drift().last_drift_step();
   now->remembered_predictions = learner.remembered().size();
+  now->snapshot_time = model.snapshot_time();
   made_version_ = model.version();
   made_ = now;
   return now;
@@ -226,6 +228,7 @@ void HostedModel::Publish(std::shared_ptr<const ModelView> view) {
   const int64_t step = view->step;
   metrics_->SetStep(step);
   metrics_->SetStatisticsFrozen(view->statistics_frozen);
+  metrics_->SetSnapshotTime(view->snapshot_time);
   metrics_->SetRememberedPredictions(view->remembered_predictions);
   view_.Set(std::move(view));
   WakeWaiters(step);

@@ -44,6 +44,7 @@ struct ModelView {
   std::vector<double> expert_weights;  // empty while lazy
   int64_t drifts = 0, last_drift_step = 0;
   int64_t remembered_predictions = 0;
+  absl::Time snapshot_time;
 };
 
 // How much of what was predicted a model remembers, see RememberedPredictions.
@@ -145,8 +146,8 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   std::atomic<bool> deleted_ = false;
 
   // The trainer's alone.
-  std::vector<Step> steps_;                 // since the latest OnTurnEnd
-  std::shared_ptr<const ModelView> made_;   // the latest view, maybe not published yet
+  std::vector<Step> steps_;                // since the latest OnTurnEnd
+  std::shared_ptr<const ModelView> made_;  // the latest view, maybe not published yet
   int64_t made_version_ = 0;               // DurableModel::version of it
 
   Mutex mutex_;

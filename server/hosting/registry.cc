@@ -90,8 +90,9 @@ absl::StatusOr<std::shared_ptr<HostedModel>> Registry::Add(const std::string& id
 }
 
 absl::Status Registry::RecoverOne(const StoredModel& stored) {
-  absl::StatusOr<std::unique_ptr<DurableModel>> model = stored.damage;
-  if (stored.damage.ok()) model = DurableModel::Open(stored.model, durable());
+  using Opened = absl::StatusOr<std::unique_ptr<DurableModel>>;
+  Opened model = stored.damage.ok() ? DurableModel::Open(stored.model, durable())
+                                    : Opened(stored.damage);
   MutexLock lock(&mutex_);
   if (model.ok()) {
     spdlog::info("event=model_recovered model={} step={}", stored.model,
@@ -182,7 +183,7 @@ void Registry::Flush() const {
                    [&](absl::Status) {
                      MutexLock lock(&mutex);
                      done = true;
-                     changed.SignalAll();
+                     changed.NotifyAll();
                    });
     MutexLock lock(&mutex);
     while (!done) changed.Wait(&mutex);

@@ -165,11 +165,11 @@ void Trainer::EndTurn(std::unique_ptr<Outcome> outcome) {
     MutexLock lock(&mutex_);
     outcome->opening = opening_;
   }
-  model_->Commit([self = shared_from_this(),
-                  outcome = std::move(outcome)](absl::Status kept) mutable {
-    outcome->kept = std::move(kept);
-    self->Kept(std::move(outcome));
-  });
+  model_->Commit(
+      [self = shared_from_this(), outcome = std::move(outcome)](absl::Status kept) mutable {
+        outcome->kept = std::move(kept);
+        self->Kept(std::move(outcome));
+      });
 }
 
 // The store's thread has other commits to do: answering goes to the trainers' threads.

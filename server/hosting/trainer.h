@@ -44,8 +44,7 @@ class TurnListener {
  public:
   virtual ~TurnListener() = default;
   // A Train command was applied; its step is not yet durable.
-  virtual void OnStep(const StepResult& result, const DurableModel& model,
-                      absl::Duration time) = 0;
+  virtual void OnStep(const StepResult& result, const DurableModel& model, absl::Duration time) = 0;
   // Makes what is to be published of the model. Called back when it is durable, in order and before
   // anyone is answered, or never.
   virtual absl::AnyInvocable<void()> OnTurnEnd(const DurableModel& model) = 0;
@@ -81,7 +80,8 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   void Listen(std::weak_ptr<TurnListener> listener) { listener_ = std::move(listener); }
 
   void Submit(Submission submission);
-  // Runs `read` in its turn, and `done` once all that it has seen is durable; never refused as full.
+  // Runs `read` in its turn, and `done` once all that it has seen is durable; never refused as
+  // full.
   void Inspect(absl::AnyInvocable<void(DurableModel&)> read,
                absl::AnyInvocable<void(absl::Status)> done);
   // Answers all that waits, and all that comes, with `status`.

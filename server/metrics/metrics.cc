@@ -45,7 +45,20 @@ prometheus::Counter* AddCounter(prometheus::Registry& registry, const char* name
 
 }  // namespace
 
-Metrics::Metrics(absl::string_view version) : registry_(std::make_unique<prometheus::Registry>()) {
+Metrics::Metrics(absl::string_view version)
+    : registry_(std::make_unique<prometheus::Registry>()),
+      commit_seconds_(&prometheus::BuildHistogram()
+                           .Name("lazynorm_journal_commit_seconds")
+                           .Help("Time of a group commit of the journal.")
+                           .Register(*registry_)
+                           .Add({}, SecondsBuckets())),
+      journal_bytes_(AddCounter(*registry_, "lazynorm_journal_bytes_total",
+                                "Bytes of commands that were committed.", {})),
+      recovery_seconds_(&prometheus::BuildGauge()
+                             .Name("lazynorm_recovery_seconds")
+                             .Help("How long reading all models back took at the start.")
+                             .Register(*registry_)
+                             .Add({})) {
   prometheus::BuildGauge()
       .Name("lazynorm_build_info")
       .Help("Always 1; the label is the version.")
@@ -94,6 +107,15 @@ std::shared_ptr<ModelMetrics> Metrics::AddModel(absl::string_view model,
 void Metrics::RemoveModel(absl::string_view model) {
   MutexLock lock(&mutex_);
   models_.erase(std::string(model));
+}
+
+void Metrics::Committed(absl::Duration time, int64_t bytes) {
+  commit_seconds_->Observe(absl::ToDoubleSeconds(time));
+  journal_bytes_->Increment(static_cast<double>(bytes));
+}
+
+void Metrics::SetRecoverySeconds(double seconds) {
+  recovery_seconds_->Set(seconds);
 }
 
 std::string Metrics::Expose() const {

@@ -8,6 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "server/base/mutex.h"
 #include "server/metrics/model_metrics.h"
@@ -37,11 +38,19 @@ class Metrics {
   // Takes all series of a model out of the next scrape. Unknown models are ignored.
   void RemoveModel(absl::string_view model);
 
+  // A group commit of the journal, of all models that waited.
+  void Committed(absl::Duration time, int64_t bytes);
+  // How long it took at the start to read all models back.
+  void SetRecoverySeconds(double seconds);
+
   // The text format, version 0.0.4.
   std::string Expose() const;
 
  private:
   const std::unique_ptr<prometheus::Registry> registry_;  // thread-safe itself
+  prometheus::Histogram* const commit_seconds_;
+  prometheus::Counter* const journal_bytes_;
+  prometheus::Gauge* const recovery_seconds_;
 
   mutable Mutex mutex_;
   std::vector<std::unique_ptr<RpcMetrics>> rpcs_ ABSL_GUARDED_BY(mutex_);

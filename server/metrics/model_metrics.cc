@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/metrics/buckets.h"
 
 namespace lazynorm {
@@ -33,6 +34,7 @@ enum Family {
   kStatisticsFrozen,
   kRememberedPredictions,
   kQueueDepth,
+  kSnapshotAge,
   kStepSeconds,
 };
 
@@ -134,6 +136,10 @@ void ModelMetrics::SetRememberedPredictions(int64_t rows) {
   remembered_predictions_.Set(static_cast<double>(rows));
 }
 
+void ModelMetrics::SetSnapshotTime(absl::Time time) {
+  snapshot_micros_ = absl::ToUnixMicros(time);
+}
+
 void ModelMetrics::SetQueueDepth(int64_t depth) {
   queue_depth_.Set(static_cast<double>(depth));
 }
@@ -195,6 +201,10 @@ std::vector<MetricFamily> ModelMetrics::Families() {
        "Train requests that wait for their turn.",
        MetricType::Gauge,
        {}},
+      {"lazynorm_snapshot_age_seconds",
+       "Time since the model's newest snapshot, or its creation.",
+       MetricType::Gauge,
+       {}},
       {"lazynorm_step_seconds", "Time to compute a learning step.", MetricType::Histogram, {}},
   };
 }
@@ -210,6 +220,9 @@ void ModelMetrics::Collect(std::vector<MetricFamily>* families) const {
   add(kStatisticsFrozen, statistics_frozen_.Collect());
   add(kRememberedPredictions, remembered_predictions_.Collect());
   add(kQueueDepth, queue_depth_.Collect());
+  if (const int64_t micros = snapshot_micros_; micros != 0) {
+    add(kSnapshotAge, GaugeOf(absl::ToDoubleSeconds(absl::Now() - absl::FromUnixMicros(micros))));
+  }
   add(kStepSeconds, step_seconds_.Collect());
   add(kDrift, drift_.Collect());
   {

@@ -56,6 +56,8 @@ class ModelMetrics {
   void SetStatisticsFrozen(bool frozen);
   // Predictions that wait for their labels.
   void SetRememberedPredictions(int64_t rows);
+  // Of the newest snapshot; the creation before that.
+  void SetSnapshotTime(absl::Time time);
   // Train requests that wait for their turn.
   void SetQueueDepth(int64_t depth);
 
@@ -70,6 +72,7 @@ class ModelMetrics {
   const std::string model_;
   const std::vector<int> batch_norm_layers_;
   std::atomic<bool> trained_ = false;
+  std::atomic<int64_t> snapshot_micros_ = 0;  // since the epoch; 0: never
   prometheus::Gauge train_loss_;
   prometheus::Gauge prequential_loss_;
   prometheus::Histogram prequential_loss_distribution_;

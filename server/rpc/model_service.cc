@@ -155,7 +155,9 @@ void ModelService::Register() {
       [this](const auto& request, auto* response) { return ListModels(request, response); });
   transport_.AddUnary(
       service, &Async::RequestDeleteModel, kService, "DeleteModel",
-      [this](const auto& request, auto* response) { return DeleteModel(request, response); });
+      [this](UnaryCall<v1::DeleteModelRequest, google::protobuf::Empty>& call) {
+        executor_.Run([this, &call] { call.Finish(registry_.Delete(call.request().model())); });
+      });
   transport_.AddUnary(service, &Async::RequestUpdateModel, kService, "UpdateModel",
                       [this](UnaryCall<v1::UpdateModelRequest, v1::Model>& c) { UpdateModel(c); });
   transport_.AddUnary(service, &Async::RequestGetModelState, kService, "GetModelState",
@@ -210,11 +212,6 @@ absl::Status ModelService::ListModels(const v1::ListModelsRequest& request,
     response->set_next_page_token(ToToken(models[page - 1]->id()));
   }
   return absl::OkStatus();
-}
-
-absl::Status ModelService::DeleteModel(const v1::DeleteModelRequest& request,
-                                       google::protobuf::Empty*) {
-  return registry_.Delete(request.model());
 }
 
 template <class Request>

@@ -46,6 +46,13 @@ absl::Status NoSuchCheckpoint(absl::string_view model, absl::string_view id) {
                absl::StrCat("model \"", model, "\" has no checkpoint \"", id, "\""));
 }
 
+absl::Status NoSuchStep(absl::string_view model, int64_t step, int64_t newest) {
+  const std::string why = step > newest ? absl::StrCat("it has only come to ", newest)
+                                        : "the journal no longer reaches back to it";
+  return Error(absl::StatusCode::kOutOfRange, "STEP_NOT_KEPT",
+               absl::StrCat("step ", step, " of model \"", model, "\": ", why));
+}
+
 absl::Status ModelExists(absl::string_view model) {
   return Error(absl::StatusCode::kAlreadyExists, "MODEL_EXISTS",
                absl::StrCat("the store already has a model \"", model, "\""));

@@ -26,6 +26,9 @@ absl::Status StoreRefused(absl::string_view message);
 absl::Status NoSuchModel(absl::string_view model);
 // NOT_FOUND, CHECKPOINT_NOT_FOUND.
 absl::Status NoSuchCheckpoint(absl::string_view model, absl::string_view id);
+// OUT_OF_RANGE, STEP_NOT_KEPT: the model has not come to that step, or the journal does not reach
+// back to it. `newest` is the last step it has stood at.
+absl::Status NoSuchStep(absl::string_view model, int64_t step, int64_t newest);
 // ALREADY_EXISTS, MODEL_EXISTS.
 absl::Status ModelExists(absl::string_view model);
 // RESOURCE_EXHAUSTED, LIMIT_EXCEEDED.

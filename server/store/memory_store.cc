@@ -188,12 +188,18 @@ absl::Status MemoryStore::ReadAt(absl::string_view model, int64_t step,
     if (!found.ok()) return found.status();
     copy = **found;
   }
+  int64_t last = 0, newest = -1;
+  for (const auto& [at, record] : copy.records) {
+    newest = std::max(newest, at.step);
+    if (at.step == step) last = at.seq;
+  }
+  for (const Snapshot& snapshot : copy.snapshots) {
+    newest = std::max(newest, snapshot.at.step);
+    if (snapshot.at.step == step) last = std::max(last, snapshot.at.seq);
+  }
+  if (last == 0) return NoSuchStep(model, step, newest);
   const auto base = std::find_if(copy.snapshots.rbegin(), copy.snapshots.rend(),
-                                 [step](const Snapshot& s) { return s.at.step <= step; });
-  int64_t newest = copy.snapshots.empty() ? -1 : copy.snapshots.back().at.step;
-  if (!copy.records.empty()) newest = std::max(newest, copy.records.back().first.step);
-  const bool reached = base != copy.snapshots.rend() || copy.snapshots.size() < 2;
-  if (step > newest || !reached) return absl::OutOfRangeError(absl::StrCat("step ", step));
+                                 [last](const Snapshot& s) { return s.at.seq <= last; });
   int64_t seq = 0;
   absl::Status status;
   if (base != copy.snapshots.rend()) {
@@ -202,7 +208,7 @@ absl::Status MemoryStore::ReadAt(absl::string_view model, int64_t step,
   }
   for (const auto& [at, record] : copy.records) {
     if (!status.ok()) return status;
-    if (at.seq > seq && at.step <= step && reader.on_record) status = reader.on_record(at, record);
+    if (at.seq > seq && at.seq <= last && reader.on_record) status = reader.on_record(at, record);
   }
   return status;
 }

@@ -9,13 +9,26 @@
 
 namespace lazynorm {
 
+namespace {
+
+// The file that a URI of SQLite names; empty for any other.
+std::string SqlitePath(absl::string_view uri) {
+  const bool sqlite = absl::ConsumePrefix(&uri, "sqlite://");
+  return sqlite && absl::StartsWith(uri, "/") && !absl::EndsWith(uri, "/") ? std::string(uri) : "";
+}
+
+}  // namespace
+
+absl::Status RestoreBackup(absl::string_view uri, const std::string& directory) {
+  const std::string path = SqlitePath(uri);
+  if (!path.empty()) return SqliteStore::Restore(path, directory);
+  return absl::InvalidArgumentError("a backup can only be restored into a SQLite store");
+}
+
 absl::StatusOr<std::unique_ptr<Store>> OpenStore(absl::string_view uri, StoreOptions options) {
   if (uri == "memory:") return std::make_unique<MemoryStore>(std::move(options));
-  absl::string_view path = uri;
-  if (absl::ConsumePrefix(&path, "sqlite://") && absl::StartsWith(path, "/") &&
-      !absl::EndsWith(path, "/")) {
-    return SqliteStore::Open(std::string(path), std::move(options));
-  }
+  const std::string path = SqlitePath(uri);
+  if (!path.empty()) return SqliteStore::Open(path, std::move(options));
   return absl::InvalidArgumentError(
       absl::StrCat("store: expected sqlite:///DIR/lazynorm.db with the folder's absolute path, or "
                    "memory:, got \"",

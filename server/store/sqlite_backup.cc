@@ -90,4 +90,31 @@ absl::Status SqliteStore::Backup(const std::string& directory) const {
   return SyncFolder(directory);
 }
 
+absl::Status SqliteStore::Restore(const std::string& path, const std::string& directory) {
+  namespace fs = std::filesystem;
+  const std::string folder = fs::path(path).parent_path(), from = directory + "/lazynorm.db";
+  std::error_code error;
+  if (!fs::exists(from, error)) {
+    return StoreRefused(
+        absl::StrCat("there is no backup in ", directory, ": ", from, " is missing"));
+  }
+  if (fs::exists(path, error)) {
+    return StoreRefused(absl::StrCat(path,
+                                     " exists already; a backup is restored into an empty "
+                                     "data directory only"));
+  }
+  fs::create_directories(folder, error);
+  const absl::StatusOr<std::unique_ptr<DirectoryLock>> lock = DirectoryLock::Take(folder);
+  if (!lock.ok()) return lock.status();
+  const std::string partial = path + ".partial";
+  fs::copy_file(from, partial, fs::copy_options::overwrite_existing, error);
+  if (error) return StoreRefused(absl::StrCat("copying ", from, ": ", error.message()));
+  absl::Status status = Verify(partial);
+  if (status.ok()) status = Sync(partial);
+  if (!status.ok()) return status;
+  fs::rename(partial, path, error);
+  if (error) return StoreRefused(absl::StrCat("renaming ", partial, ": ", error.message()));
+  return SyncFolder(folder);
+}
+
 }  // namespace lazynorm

@@ -1,6 +1,7 @@
 #include "server/store/sqlite_reader.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,8 +21,8 @@ struct Row {
 // Walks a model's rows behind `at` and holds each to what was before it.
 class JournalWalk {
  public:
-  JournalWalk(Database& db, const ReadRequest& request, Position at)
-      : db_(db), request_(request), at_(at) {}
+  JournalWalk(Database& db, const ReadRequest& request, Position at, int64_t last_seq)
+      : db_(db), request_(request), last_seq_(last_seq), at_(at) {}
 
   absl::Status Run(const Reader& reader);
   const Position& at() const { return at_; }
@@ -34,6 +35,7 @@ class JournalWalk {
 
   Database& db_;
   const ReadRequest& request_;
+  const int64_t last_seq_;
   Position at_;
 };
 
@@ -80,7 +82,7 @@ absl::Status JournalWalk::ReadSome(size_t* next, std::vector<Row>* rows) {
   for (; status.ok() && *next < places.size(); ++*next) {
     if (rows->size() == kRowsAtOnce || bytes > kBytesAtOnce) break;
     const RowPlace& place = places[*next];
-    if (request_.last_step.has_value() && place.step > *request_.last_step) *next = places.size();
+    if (place.seq > last_seq_) *next = places.size();
     if (*next == places.size()) break;
     absl::StatusOr<Row> row = ReadRow(place.seq);
     status = row.status();
@@ -136,30 +138,21 @@ absl::Status CheckEnd(const std::string& path, const ReadRequest& request, const
       " had been acknowledged; to go on from there, remove the file lazynorm.marks beside it"));
 }
 
-absl::Status CheckReach(Database& db, const ReadRequest& request, bool has_snapshot) {
-  const ModelEntry& model = request.model;
-  int64_t newest = model.snapshots.empty() ? -1 : model.snapshots.back().at.step;
-  if (!model.rows.empty()) newest = std::max(newest, model.rows.back().step);
-  if (*request.last_step > newest) {
-    return absl::OutOfRangeError(absl::StrCat("step ", *request.last_step, " of model \"",
-                                              model.name, "\": it has only come to ", newest));
+// Where the model last stood at `step`: a restored checkpoint takes it back to an earlier one.
+absl::StatusOr<int64_t> LastSeqAt(const ModelEntry& model, int64_t step) {
+  int64_t seq = 0, newest = -1;
+  for (const RowPlace& row : model.rows) {
+    newest = std::max(newest, row.step);
+    if (row.step == step) seq = row.seq;
   }
-  if (has_snapshot || model.snapshots.size() < 2) return absl::OkStatus();
-  bool whole = false;
-  if (!model.rows.empty() && model.rows.front().step <= *request.last_step) {
-    Query query(db, "SELECT step, kind, request_id, chain, payload FROM journal WHERE seq = ?",
-                model.rows.front().seq);
-    if (query.Next()) {
-      const Record first = {query.Int(0), static_cast<int32_t>(query.Int(1)),
-                            std::string(query.Bytes(2)), ""};
-      whole = NextChain(FirstChain(model.name), first, ContentHash(query.Bytes(4))) ==
-              static_cast<uint64_t>(query.Int(3));
-    }
-    if (!query.status().ok()) return query.status();
+  for (const Manifest& snapshot : model.snapshots) {
+    newest = std::max(newest, snapshot.at.step);
+    if (snapshot.at.step == step) seq = std::max(seq, snapshot.at.seq);
   }
-  if (whole) return absl::OkStatus();
-  return absl::OutOfRangeError(absl::StrCat("step ", *request.last_step, " of model \"", model.name,
-                                            "\": the journal no longer reaches back to it"));
+  // What is before the older of two snapshots is on its way out.
+  const int64_t first = model.snapshots.size() < 2 ? 1 : model.snapshots.front().at.seq;
+  if (seq >= first) return seq;
+  return NoSuchStep(model.name, step, newest);
 }
 
 }  // namespace
@@ -203,12 +196,18 @@ absl::StatusOr<std::string> ReadSnapshot(Database& db, const Manifest& manifest)
 
 absl::StatusOr<Position> ReadModel(Database& db, const ReadRequest& request, const Reader& reader) {
   const ModelEntry& model = request.model;
+  int64_t last_seq = std::numeric_limits<int64_t>::max();
+  if (request.last_step.has_value()) {
+    const absl::StatusOr<int64_t> seq = LastSeqAt(model, *request.last_step);
+    if (!seq.ok()) return seq.status();
+    last_seq = *seq;
+  }
   Position at = {0, 0, FirstChain(model.name)};
   std::vector<std::string> warnings;
   for (const auto& [id, damage] : model.damaged_manifests) warnings.push_back(damage);
   bool has_snapshot = false;
   for (auto m = model.snapshots.rbegin(); m != model.snapshots.rend() && !has_snapshot; ++m) {
-    if (request.last_step.has_value() && m->at.step > *request.last_step) continue;
+    if (m->at.seq > last_seq) continue;
     absl::StatusOr<std::string> bytes = ReadSnapshot(db, *m);
     if (bytes.ok()) {
       has_snapshot = true;
@@ -227,11 +226,8 @@ absl::StatusOr<Position> ReadModel(Database& db, const ReadRequest& request, con
   for (const std::string& warning : warnings) {
     if (reader.on_warning) reader.on_warning(absl::StrCat("model \"", model.name, "\": ", warning));
   }
-  absl::Status status;
-  if (request.last_step.has_value()) status = CheckReach(db, request, has_snapshot);
-  if (!status.ok()) return status;
-  JournalWalk walk(db, request, at);
-  status = walk.Run(reader);
+  JournalWalk walk(db, request, at, last_seq);
+  absl::Status status = walk.Run(reader);
   if (status.ok() && !request.last_step.has_value()) {
     status = CheckEnd(db.path(), request, walk.at());
   }

@@ -23,6 +23,8 @@ namespace lazynorm {
 // kFsync. Reads all records' checksums when it is opened. Thread-safe.
 class SqliteStore : public Store {
  public:
+  // See RestoreBackup.
+  static absl::Status Restore(const std::string& path, const std::string& directory);
   // `path` of the database; its folder is made if it is not there.
   static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path, StoreOptions options);
   ~SqliteStore() override;

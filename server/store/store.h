@@ -93,9 +93,9 @@ class Store {
   virtual absl::StatusOr<std::unique_ptr<Journal>> Open(absl::string_view model,
                                                         const Reader& reader) = 0;
 
-  // Reads back a model as it was at `step`, while it is being written: the newest snapshot at or
-  // before it, then the records up to and including that step. OUT_OF_RANGE if the journal no
-  // longer reaches back to it or has not reached it.
+  // Reads back a model as it was when it last stood at `step` (a restored checkpoint takes it back
+  // to an earlier one), with all that happened at that step, while it is being written.
+  // OUT_OF_RANGE (STEP_NOT_KEPT) if the journal no longer reaches back to it or has not reached it.
   virtual absl::Status ReadAt(absl::string_view model, int64_t step,
                               const Reader& reader) const = 0;
 
@@ -149,6 +149,10 @@ struct StoreOptions {
 // INVALID_ARGUMENT for another URI; FAILED_PRECONDITION (STORE_FAILED) if another process has it,
 // if it was written by a newer version, or is not a store; STORE_FULL; STORE_FAILED.
 absl::StatusOr<std::unique_ptr<Store>> OpenStore(absl::string_view uri, StoreOptions options);
+
+// Begins a store with what Backup wrote into `directory`. The same `uri` as for OpenStore, which
+// must not have a database yet: FAILED_PRECONDITION.
+absl::Status RestoreBackup(absl::string_view uri, const std::string& directory);
 
 }  // namespace lazynorm
 
