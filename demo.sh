@@ -28,7 +28,8 @@ say "Building lazynorm (a few minutes the first time)"
 build release -- lazynormd lazynorm
 
 say "Starting a server on a free port of this machine"
-build/bin/lazynormd --listen=127.0.0.1:0 --metrics_listen=127.0.0.1:0 --drain_seconds=0s 2>"$work/log" &
+build/bin/lazynormd --listen=127.0.0.1:0 --metrics_listen=127.0.0.1:0 \
+  --data_dir="$work/data" --drain_seconds=0s 2>"$work/log" &
 server=$!
 for _ in $(seq 100); do
   grep -q event=serving "$work/log" && break

@@ -196,9 +196,9 @@ absl::Status RunRounds(const SocketOptions& options, std::vector<Loop>& loops) {
 }  // namespace
 
 absl::StatusOr<std::vector<Row>> MeasureOverTheSocket(const SocketOptions& options) {
-  ASSIGN_OR_RETURN(
-      const Server product,
-      StartServer("lazynorm", {options.server, "--listen=127.0.0.1:0", "--metrics_listen="}));
+  ASSIGN_OR_RETURN(const Server product,
+                   StartServer("lazynorm", {options.server, "--listen=127.0.0.1:0",
+                                            "--metrics_listen=", "--store=memory:"}));
   ASSIGN_OR_RETURN(const Server async, StartServer("bare async", {options.self, "--bare=async"}));
   ASSIGN_OR_RETURN(const Server callback,
                    StartServer("bare callback", {options.self, "--bare=callback"}));

@@ -32,11 +32,12 @@ def eventually(condition, what, seconds=SOON):
 
 
 class Server:
-    """A lazynormd that serves, until stop()."""
+    """A lazynormd that serves, until stop(). It keeps nothing unless it is given a data_dir."""
 
-    def __init__(self, *flags, listen="127.0.0.1:0", drain="0s"):
+    def __init__(self, *flags, listen="127.0.0.1:0", drain="0s", data_dir=None):
+        store = f"--data_dir={data_dir}" if data_dir else "--store=memory:"
         command = [LAZYNORMD, f"--listen={listen}", "--metrics_listen=127.0.0.1:0",
-                   f"--drain_seconds={drain}", *flags]
+                   f"--drain_seconds={drain}", store, *flags]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.log = []
         self._serving = queue.Queue()

@@ -135,6 +135,7 @@ grpc::health::v1::HealthCheckResponse::ServingStatus Connection::Health(const st
 Options ServerFixture::TestOptions() {
   return {.listen = {"127.0.0.1:0"},
           .metrics_listen = "127.0.0.1:0",
+          .store = "memory:",
           .drain = absl::ZeroDuration(),
           .compute_threads = 2};
 }

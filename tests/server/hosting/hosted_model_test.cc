@@ -23,11 +23,18 @@ class HostedModelTest : public testing::Test {
   void SetUp() override { model_ = Make(SmallSpec()); }
 
   std::shared_ptr<HostedModel> Make(const ModelSpec& spec, int max_queued = 1024) {
-    return HostedModel::Make("m", MakeLearner(spec), metrics_.AddModel("m", std::vector<int>{1}),
+    // Of one test, one model after the other.
+    stores_.push_back(*OpenStore("memory:", {}));
+    Store* const store = stores_.back().get();
+    const DurableOptions durable{.store = store, .clock = &clock_};
+    return HostedModel::Make("m", NewModel(*store, clock_, spec),
+                             [durable] { return DurableModel::Open("m", durable); },
+                             metrics_.AddModel("m", std::vector<int>{1}),
                              {.max_queued_steps = max_queued,
                               .trainers = trainers_.get(),
                               .predictors = &predictors_,
-                              .clock = &clock_});
+                              .clock = &clock_,
+                              .store = store});
   }
   void Submit(int id, const Command& command) {
     model_->Submit({.command = command, .done = answers_.For(id), .chain = nullptr});
@@ -51,6 +58,7 @@ class HostedModelTest : public testing::Test {
 
   SetClock clock_;
   Metrics metrics_{"test"};
+  std::vector<std::unique_ptr<Store>> stores_;  // outlive the models
   std::deque<Rows> rows_;
   Answers answers_;
   Executor predictors_{2};

@@ -23,13 +23,18 @@ class RegistryTest : public testing::Test {
     Make(1000);
   }
   void Make(int max_models) {
+    registry_.reset();
+    store_ = *OpenStore("memory:", {});
     registry_ = std::make_unique<Registry>(
-        RegistryOptions{
-            .max_models = max_models,
-            .limits = {.max_width = 8, .max_parameters = 100},
-            .hosting = {.trainers = &executor_, .predictors = &executor_, .clock = &clock_},
-            .on_created = [this](absl::string_view id) { Note('+', id); },
-            .on_deleted = [this](absl::string_view id) { Note('-', id); }},
+        RegistryOptions{.max_models = max_models,
+                        .limits = {.max_width = 8, .max_parameters = 100},
+                        .hosting = {.trainers = &executor_,
+                                    .predictors = &executor_,
+                                    .clock = &clock_,
+                                    .store = store_.get()},
+                        .on_created = [this](absl::string_view id,
+                                             bool serving) { Note(serving ? '+' : '!', id); },
+                        .on_deleted = [this](absl::string_view id) { Note('-', id); }},
         metrics_);
   }
   absl::Status Create(const std::string& id) {
@@ -47,6 +52,7 @@ class RegistryTest : public testing::Test {
 
   SetClock clock_;
   Metrics metrics_{"test"};
+  std::unique_ptr<Store> store_;
   Executor executor_{2};
   Mutex mutex_;
   std::string events_ ABSL_GUARDED_BY(mutex_);

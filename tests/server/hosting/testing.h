@@ -16,7 +16,9 @@
 #include "server/base/clock.h"
 #include "server/base/executor.h"
 #include "server/base/mutex.h"
+#include "server/hosting/durable_model.h"
 #include "server/hosting/trainer.h"
+#include "server/store/store.h"
 
 namespace lazynorm {
 
@@ -87,6 +89,102 @@ inline std::unique_ptr<Learner> MakeLearner(const ModelSpec& spec = SmallSpec())
   auto learner = Learner::Create(spec, Limits());
   EXPECT_TRUE(learner.ok()) << learner.status();
   return *std::move(learner);
+}
+
+// A store in memory whose journals can be made to fail. Thread-safe.
+class BrittleStore : public Store {
+ public:
+  // What is appended from now on is not kept, and hears this; OK mends it.
+  void Break(absl::Status status) {
+    MutexLock lock(&mutex_);
+    broken_ = std::move(status);
+  }
+  // Commits wait until LetGo.
+  void Hold() { held_.Hold(); }
+  void LetGo() { held_.LetGo(); }
+
+  std::vector<StoredModel> Models() const override { return memory_->Models(); }
+  absl::StatusOr<std::unique_ptr<Journal>> Create(absl::string_view model,
+                                                  Record creation) override {
+    return Wrap(memory_->Create(model, std::move(creation)));
+  }
+  absl::StatusOr<std::unique_ptr<Journal>> Open(absl::string_view model,
+                                                const Reader& reader) override {
+    return Wrap(memory_->Open(model, reader));
+  }
+  absl::Status ReadAt(absl::string_view model, int64_t step, const Reader& reader) const override {
+    return memory_->ReadAt(model, step, reader);
+  }
+  absl::Status Delete(absl::string_view model) override { return memory_->Delete(model); }
+  absl::StatusOr<std::vector<CheckpointInfo>> Checkpoints(absl::string_view model) const override {
+    return memory_->Checkpoints(model);
+  }
+  absl::StatusOr<Snapshot> ReadCheckpoint(absl::string_view model,
+                                          absl::string_view id) const override {
+    return memory_->ReadCheckpoint(model, id);
+  }
+  absl::Status DeleteCheckpoint(absl::string_view model, absl::string_view id) override {
+    return memory_->DeleteCheckpoint(model, id);
+  }
+  absl::Status Backup(const std::string& directory) const override {
+    return memory_->Backup(directory);
+  }
+
+ private:
+  class BrittleJournal : public Journal {
+   public:
+    BrittleJournal(BrittleStore* store, std::unique_ptr<Journal> journal)
+        : store_(store), journal_(std::move(journal)) {}
+
+    Position Append(std::vector<Record> records, Done done) override {
+      if (failed_.ok()) failed_ = store_->broken();
+      // On the store's thread, in order with the others.
+      if (!failed_.ok()) records.clear();
+      return journal_->Append(
+          std::move(records),
+          [store = store_, failed = failed_, done = std::move(done)](absl::Status kept) mutable {
+            store->held_.get()->Run([failed = std::move(failed), kept = std::move(kept),
+                                     done = std::move(done)]() mutable {
+              done(failed.ok() ? std::move(kept) : std::move(failed));
+            });
+          });
+    }
+    Position end() const override { return journal_->end(); }
+    void WriteSnapshot(Snapshot snapshot, Done done) override {
+      journal_->WriteSnapshot(std::move(snapshot), std::move(done));
+    }
+    void WriteCheckpoint(std::string label, absl::Time time, Snapshot snapshot,
+                         absl::AnyInvocable<void(absl::StatusOr<CheckpointInfo>)> done) override {
+      journal_->WriteCheckpoint(std::move(label), time, std::move(snapshot), std::move(done));
+    }
+
+   private:
+    BrittleStore* const store_;
+    const std::unique_ptr<Journal> journal_;
+    absl::Status failed_;
+  };
+
+  absl::Status broken() {
+    MutexLock lock(&mutex_);
+    return broken_;
+  }
+  absl::StatusOr<std::unique_ptr<Journal>> Wrap(absl::StatusOr<std::unique_ptr<Journal>> journal) {
+    if (!journal.ok()) return journal.status();
+    return std::make_unique<BrittleJournal>(this, *std::move(journal));
+  }
+
+  const std::unique_ptr<Store> memory_ = *OpenStore("memory:", {});
+  Mutex mutex_;
+  absl::Status broken_ ABSL_GUARDED_BY(mutex_);
+  HeldExecutor held_;
+};
+
+// A new model "m" in the store.
+inline std::unique_ptr<DurableModel> NewModel(Store& store, const Clock& clock,
+                                              const ModelSpec& spec = SmallSpec()) {
+  auto model = DurableModel::Create("m", MakeLearner(spec), {.store = &store, .clock = &clock});
+  EXPECT_TRUE(model.ok()) << model.status();
+  return *std::move(model);
 }
 
 // What commands were answered, in the order of the answers. Thread-safe.

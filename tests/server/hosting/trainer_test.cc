@@ -16,18 +16,19 @@ namespace {
 // Notes what a trainer tells, and that it tells from one turn at a time.
 class Listener : public TurnListener {
  public:
-  void OnStep(const StepResult& result, const StepDiagnostics& diagnostics,
-              absl::Duration time) override {
+  void OnStep(const StepResult& result, const DurableModel& model, absl::Duration time) override {
     const Alone alone(this);
-    EXPECT_EQ(result.step, steps + 1);
-    EXPECT_GT(diagnostics.rows, 0);
+    EXPECT_LE(result.step, steps + 1);  // less where steps were refused later
+    EXPECT_GT(model.learner().diagnostics().rows, 0);
     EXPECT_GE(time, absl::ZeroDuration());
     ++steps;
   }
-  void OnTurnEnd(const Learner& learner) override {
+  absl::AnyInvocable<void()> OnTurnEnd(const DurableModel& model) override {
     const Alone alone(this);
-    published = learner.step();
-    ++turns;
+    return [this, step = model.learner().step()] {
+      published = step;
+      ++turns;
+    };
   }
   void OnQueue() override { ++queue_changes; }
 
@@ -46,8 +47,14 @@ class Listener : public TurnListener {
 class TrainerTest : public testing::Test {
  protected:
   void Make(int max_queued = 1024) {
-    trainer_ = std::make_shared<Trainer>(MakeLearner(), max_queued, executor_.get());
+    trainer_ = MakeTrainer(max_queued, executor_.get());
     trainer_->Listen(listener_);
+  }
+  std::shared_ptr<Trainer> MakeTrainer(int max_queued, Executor* executor) {
+    const auto reopen = [this] {
+      return DurableModel::Open("m", {.store = &store_, .clock = &clock_});
+    };
+    return std::make_shared<Trainer>(NewModel(store_, clock_), reopen, max_queued, executor);
   }
   // Submits a step of its own rows under `id`.
   void Train(int id, std::shared_ptr<CommandChain> chain = nullptr, int columns = 2) {
@@ -56,6 +63,8 @@ class TrainerTest : public testing::Test {
         {.command = rows_.back().command(), .done = answers_.For(id), .chain = std::move(chain)});
   }
 
+  SetClock clock_;
+  BrittleStore store_;     // outlives the trainer
   std::deque<Rows> rows_;  // outlive the executor
   Answers answers_;
   std::shared_ptr<Listener> listener_ = std::make_shared<Listener>();
@@ -96,7 +105,7 @@ TEST_F(TrainerTest, NobodyIsAnsweredBeforeTheTurnIsPublished) {
                       .chain = nullptr});
   }
   int64_t read = 0;
-  trainer_->Inspect([&](const Learner& learner) { read = learner.step(); },
+  trainer_->Inspect([&](DurableModel& model) { read = model.learner().step(); },
                     [&, done = answers.For(5)](absl::Status status) mutable {
                       published[5] = listener_->published;
                       EXPECT_TRUE(status.ok());
@@ -110,7 +119,7 @@ TEST_F(TrainerTest, NobodyIsAnsweredBeforeTheTurnIsPublished) {
 
 TEST_F(TrainerTest, OneTurnAtATimeWhateverTheNumberOfThreads) {
   Executor executor(4);
-  trainer_ = std::make_shared<Trainer>(MakeLearner(), 100'000, &executor);
+  trainer_ = MakeTrainer(100'000, &executor);
   trainer_->Listen(listener_);  // which checks
   std::deque<Rows> rows;
   for (int i = 0; i < 4; ++i) rows.emplace_back(static_cast<float>(i));
@@ -151,7 +160,7 @@ TEST_F(TrainerTest, AnInspectionIsNeverRefusedAsFull) {
   executor_.Hold();
   Train(0);
   std::promise<int64_t> step;
-  trainer_->Inspect([&](const Learner& learner) { step.set_value(learner.step()); },
+  trainer_->Inspect([&](DurableModel& model) { step.set_value(model.learner().step()); },
                     [](absl::Status status) { EXPECT_TRUE(status.ok()) << status; });
   executor_.LetGo();
   EXPECT_EQ(step.get_future().get(), 1);
@@ -182,7 +191,7 @@ TEST_F(TrainerTest, CloseAnswersAllThatWaitsAndAllThatComes) {
   executor_.Hold();
   for (int i = 0; i < 3; ++i) Train(i);
   absl::Status inspected;
-  trainer_->Inspect([](const Learner&) { ADD_FAILURE() << "read after the close"; },
+  trainer_->Inspect([](DurableModel&) { ADD_FAILURE() << "read after the close"; },
                     [&](absl::Status status) { inspected = status; });
   trainer_->Close(absl::NotFoundError("gone"));
   const auto answers = answers_.Wait(3);
@@ -198,7 +207,9 @@ TEST_F(TrainerTest, CloseAnswersAllThatWaitsAndAllThatComes) {
 // A model with much to do gives the thread back between turns.
 TEST_F(TrainerTest, ABusyModelDoesNotStarveAnother) {
   Make(1'000'000);
-  const auto other = std::make_shared<Trainer>(MakeLearner(), 10, executor_.get());
+  BrittleStore others;
+  const auto other =
+      std::make_shared<Trainer>(NewModel(others, clock_), nullptr, 10, executor_.get());
   const Rows rows(1, 64, 256);
   Answers busy;
   executor_.Hold();
@@ -233,6 +244,72 @@ TEST_F(TrainerTest, ATrainerLivesUntilItsTurnIsOver) {
   listener_.reset();  // which is not told any more
   executor_.LetGo();
   EXPECT_EQ(answers_.Wait(1)[0].result->step, 1);
+}
+
+TEST_F(TrainerTest, NobodyIsAnsweredBeforeTheStepIsDurableAndTheNextOneComputesMeanwhile) {
+  Make();
+  store_.Hold();
+  Train(0);
+  while (listener_->steps < 1) std::this_thread::yield();
+  Train(1);
+  while (listener_->steps < 2) std::this_thread::yield();
+  EXPECT_EQ(answers_.size(), 0u);
+  EXPECT_EQ(listener_->published, 0);
+  store_.LetGo();
+  EXPECT_EQ(answers_.Wait(2)[1].result->step, 2);
+  EXPECT_EQ(listener_->published, 2);
+}
+
+TEST_F(TrainerTest, WhatCouldNotBeKeptIsRefusedForgottenAndLearningResumes) {
+  Make();
+  Train(0);
+  answers_.Wait(1);
+  const absl::Status full = absl::ResourceExhaustedError("no space");
+  store_.Break(full);
+  executor_.Hold();
+  for (int i = 1; i <= 3; ++i) Train(i);
+  executor_.LetGo();
+  const auto refused = answers_.Wait(4);
+  for (int i = 1; i <= 3; ++i) EXPECT_EQ(refused[i].result.status(), full);
+  EXPECT_EQ(listener_->published, 1);
+  // For a while all are refused at once.
+  Train(4);
+  EXPECT_EQ(answers_.Wait(5)[4].result.status(), full);
+  store_.Break(absl::OkStatus());
+  size_t tries = 5;
+  absl::StatusOr<StepResult> result = full;
+  while (!result.ok()) {
+    Train(5);
+    result = answers_.Wait(++tries).back().result;
+    ASSERT_TRUE(result.ok() || result.status() == full) << result.status();
+  }
+  EXPECT_EQ(result->step, 2);
+  EXPECT_EQ(listener_->published, 2);
+}
+
+TEST_F(TrainerTest, AStreamThatMetAFailedCommitGoesNoFurther) {
+  Make();
+  store_.Break(absl::ResourceExhaustedError("no space"));
+  const auto chain = std::make_shared<CommandChain>();
+  Train(0, chain);
+  EXPECT_FALSE(answers_.Wait(1)[0].result.ok());
+  EXPECT_TRUE(chain->broken);
+}
+
+TEST_F(TrainerTest, WhoInspectsHearsOnceWhatWasSeenIsDurable) {
+  Make();
+  store_.Hold();
+  Train(0);
+  std::promise<absl::Status> heard;
+  std::atomic<int64_t> read = 0;
+  trainer_->Inspect([&](DurableModel& model) { read = model.learner().step(); },
+                    [&](absl::Status status) { heard.set_value(std::move(status)); });
+  while (read == 0) std::this_thread::yield();
+  std::future<absl::Status> future = heard.get_future();
+  EXPECT_EQ(future.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  store_.LetGo();
+  EXPECT_TRUE(future.get().ok());
+  EXPECT_EQ(listener_->published, 1);
 }
 
 }  // namespace
