@@ -184,6 +184,56 @@ absl::StatusOr<v1::Model> Client::CopyModel(absl::string_view model,
   return Call(options_, *stubs_->models, &v1::ModelService::Stub::CopyModel, request);
 }
 
+absl::StatusOr<v1::Checkpoint> Client::CreateCheckpoint(absl::string_view model,
+                                                        absl::string_view label) const {
+  auto request = Named<v1::CreateCheckpointRequest>(model);
+  request.set_label(std::string(label));
+  return Call(options_, *stubs_->models, &v1::ModelService::Stub::CreateCheckpoint, request);
+}
+
+absl::StatusOr<std::vector<v1::Checkpoint>> Client::ListCheckpoints(absl::string_view model) const {
+  const auto response = Call(options_, *stubs_->models, &v1::ModelService::Stub::ListCheckpoints,
+                             Named<v1::ListCheckpointsRequest>(model));
+  if (!response.ok()) return response.status();
+  return std::vector<v1::Checkpoint>(response->checkpoints().begin(),
+                                     response->checkpoints().end());
+}
+
+absl::StatusOr<v1::Model> Client::RestoreCheckpoint(absl::string_view model,
+                                                    absl::string_view checkpoint_id) const {
+  auto request = Named<v1::RestoreCheckpointRequest>(model);
+  request.set_checkpoint_id(std::string(checkpoint_id));
+  return Call(options_, *stubs_->models, &v1::ModelService::Stub::RestoreCheckpoint, request);
+}
+
+absl::StatusOr<v1::Model> Client::RestoreStep(absl::string_view model, int64_t step) const {
+  auto request = Named<v1::RestoreCheckpointRequest>(model);
+  request.set_step(step);
+  return Call(options_, *stubs_->models, &v1::ModelService::Stub::RestoreCheckpoint, request);
+}
+
+absl::Status Client::DeleteCheckpoint(absl::string_view model,
+                                      absl::string_view checkpoint_id) const {
+  auto request = Named<v1::DeleteCheckpointRequest>(model);
+  request.set_checkpoint_id(std::string(checkpoint_id));
+  return Call(options_, *stubs_->models, &v1::ModelService::Stub::DeleteCheckpoint, request)
+      .status();
+}
+
+absl::Status Client::Backup(
+    const std::function<bool(absl::string_view data, int64_t size)>& on_piece) const {
+  grpc::ClientContext context;
+  const auto reader = stubs_->models->Backup(&context, v1::BackupRequest());
+  v1::BackupResponse response;
+  while (reader->Read(&response)) {
+    if (on_piece(response.data(), response.size_bytes())) continue;
+    context.TryCancel();
+    reader->Finish();
+    return absl::CancelledError("the backup was broken off");
+  }
+  return FromGrpc(reader->Finish());
+}
+
 absl::Status Client::WatchModel(
     const v1::WatchModelRequest& request,
     const std::function<bool(const v1::ModelStatus&)>& on_status) const {

@@ -90,6 +90,20 @@ class Client {
   absl::StatusOr<v1::Model> UnfreezeStatistics(absl::string_view model) const;
   // The copy, under the id `model_id`.
   absl::StatusOr<v1::Model> CopyModel(absl::string_view model, absl::string_view model_id) const;
+  // Keeps the model's whole state under a label, which may be empty.
+  absl::StatusOr<v1::Checkpoint> CreateCheckpoint(absl::string_view model,
+                                                  absl::string_view label) const;
+  // Oldest first.
+  absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(absl::string_view model) const;
+  // The model, taken back to a checkpoint, or to a past step within reach of its journal.
+  absl::StatusOr<v1::Model> RestoreCheckpoint(absl::string_view model,
+                                              absl::string_view checkpoint_id) const;
+  absl::StatusOr<v1::Model> RestoreStep(absl::string_view model, int64_t step) const;
+  absl::Status DeleteCheckpoint(absl::string_view model, absl::string_view checkpoint_id) const;
+  // Calls `on_piece` with all models as of one moment, the bytes of a lazynorm.db piece by piece
+  // and how many they are in all, until it returns false (then CANCELLED) or the stream ends.
+  absl::Status Backup(
+      const std::function<bool(absl::string_view data, int64_t size)>& on_piece) const;
   // Calls `on_status` with each status until it returns false (then OK) or the stream ends.
   absl::Status WatchModel(const v1::WatchModelRequest& request,
                           const std::function<bool(const v1::ModelStatus&)>& on_status) const;

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "model/kernels.h"
 #include "model/status_macros.h"
@@ -39,6 +40,14 @@ std::string StoreUri(const Options& options) {
   if (!options.store.empty()) return options.store;
   return absl::StrCat("sqlite://", std::filesystem::absolute(options.data_dir).string(),
                       "/lazynorm.db");
+}
+
+// Where the database is, if there is one.
+std::string ScratchFolder(const Options& options) {
+  const std::string uri = StoreUri(options);
+  absl::string_view path = uri;
+  if (!absl::ConsumePrefix(&path, "sqlite://")) return "";
+  return std::filesystem::path(std::string(path)).parent_path();
 }
 
 // What cannot be kept cannot be promised: the process ends, and starting again is the recovery.
@@ -102,7 +111,7 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
                   .max_streams = options.max_streams,
                   .polling_threads = options.polling_threads},
                  *metrics_),
-      models_(registry_, transport_, predictors_),
+      models_(registry_, transport_, predictors_, ScratchFolder(options)),
       training_(registry_, transport_, RequestLimitsOf(options)),
       prediction_(registry_, transport_, predictors_, RequestLimitsOf(options)) {}
 

@@ -19,12 +19,6 @@ std::string StateText(const v1::Model& model) {
   return ShortName(v1::State_Name(model.state()), "STATE_");
 }
 
-std::string TimeText(const google::protobuf::Timestamp& time) {
-  return absl::FormatTime("%Y-%m-%d %H:%M:%S UTC",
-                          absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos()),
-                          absl::UTCTimeZone());
-}
-
 std::string CountText(int64_t count) {
   return count > 0 ? absl::StrCat(count) : "-";
 }
@@ -60,6 +54,12 @@ std::string LearningText(const v1::Learning& learning) {
 }
 
 }  // namespace
+
+std::string TimeText(const google::protobuf::Timestamp& time) {
+  return absl::FormatTime("%Y-%m-%d %H:%M:%S UTC",
+                          absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos()),
+                          absl::UTCTimeZone());
+}
 
 std::string LayerText(const v1::Layer& layer) {
   switch (layer.kind_case()) {

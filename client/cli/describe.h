@@ -16,6 +16,9 @@ void Describe(const v1::Model& model, Format format, std::ostream* out);
 // Writes models, one a line.
 void DescribeAll(const std::vector<v1::Model>& models, Format format, std::ostream* out);
 
+// "2026-01-31 12:00:00 UTC".
+std::string TimeText(const google::protobuf::Timestamp& time);
+
 // A layer in a word or two, "Linear(64)"; the model's parts likewise.
 std::string LayerText(const v1::Layer& layer);
 std::string LossText(const v1::Loss& loss);

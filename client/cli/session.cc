@@ -31,6 +31,9 @@ void AddCommands(CLI::App& app, Session& session) {
   AddUpdate(app, session);
   AddCopy(app, session);
   AddCompare(app, session);
+  AddCheckpoint(app, session);
+  AddRestore(app, session);
+  AddBackup(app, session);
   AddFreeze(app, session);
   AddUnfreeze(app, session);
   AddState(app, session);

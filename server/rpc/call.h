@@ -55,9 +55,9 @@ template <typename Req, typename Resp>
 class ServerStream : public Call {
  public:
   const Req& request() const { return request_; }
-  // Sends after all that was written before. Nothing holds a writer back: write what fits in
-  // memory.
-  virtual void Write(Resp response) = 0;
+  // Sends after all that was written before. Nothing holds a writer back but `written`, if it is
+  // given: called on a polling thread when it is time for the next; never if the stream ends first.
+  virtual void Write(Resp response, absl::AnyInvocable<void()> written = nullptr) = 0;
   // Sends in place of everything that could not be sent yet: a slow reader gets only the newest.
   virtual void WriteLatest(Resp response) = 0;
   // Ends the stream after all that was written.

@@ -174,9 +174,47 @@ void ModelService::Register() {
                       });
   transport_.AddUnary(service, &Async::RequestCopyModel, kService, "CopyModel",
                       [this](UnaryCall<v1::CopyModelRequest, v1::Model>& c) { CopyModel(c); });
+  RegisterCheckpoints(service);
   transport_.AddServerStream(
       service, &Async::RequestWatchModel, kService, "WatchModel",
       [this](std::shared_ptr<WatchStream> stream) { WatchModel(std::move(stream)); });
+}
+
+void ModelService::RegisterCheckpoints(v1::ModelService::AsyncService* service) {
+  using Async = v1::ModelService::AsyncService;
+  transport_.AddUnary(service, &Async::RequestCreateCheckpoint, kService, "CreateCheckpoint",
+                      [this](UnaryCall<v1::CreateCheckpointRequest, v1::Checkpoint>& call) {
+                        checkpoints_.Create(call);
+                      });
+  transport_.AddUnary(
+      service, &Async::RequestListCheckpoints, kService, "ListCheckpoints",
+      [this](UnaryCall<v1::ListCheckpointsRequest, v1::ListCheckpointsResponse>& call) {
+        const auto model = registry_.Find(call.request().model());
+        call.Finish(model.ok() ? checkpoints_.List(call.request(), call.response())
+                               : model.status());
+      });
+  transport_.AddUnary(service, &Async::RequestRestoreCheckpoint, kService, "RestoreCheckpoint",
+                      [this](UnaryCall<v1::RestoreCheckpointRequest, v1::Model>& call) {
+                        executor_.Run([this, &call] {
+                          checkpoints_.Restore(call,
+                                               [&call](const std::shared_ptr<HostedModel>& model) {
+                                                 Describe(*model, call.response());
+                                                 call.Finish(absl::OkStatus());
+                                               });
+                        });
+                      });
+  transport_.AddUnary(
+      service, &Async::RequestDeleteCheckpoint, kService, "DeleteCheckpoint",
+      [this](UnaryCall<v1::DeleteCheckpointRequest, google::protobuf::Empty>& call) {
+        executor_.Run([this, &call] { call.Finish(checkpoints_.Delete(call.request())); });
+      });
+  transport_.AddServerStream(
+      service, &Async::RequestBackup, kService, "Backup",
+      [this](std::shared_ptr<ServerStream<v1::BackupRequest, v1::BackupResponse>> stream) {
+        executor_.Run([this, stream = std::move(stream)]() mutable {
+          checkpoints_.Backup(std::move(stream));
+        });
+      });
 }
 
 absl::Status ModelService::CreateModel(const v1::CreateModelRequest& request, v1::Model* response) {

@@ -2,11 +2,14 @@
 #define LAZYNORM_SERVER_RPC_MODEL_SERVICE_H_
 
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "lazynorm/v1/model_service.grpc.pb.h"
 #include "server/base/executor.h"
 #include "server/hosting/registry.h"
+#include "server/rpc/checkpoints.h"
 #include "server/rpc/transport.h"
 
 namespace lazynorm {
@@ -15,8 +18,12 @@ namespace lazynorm {
 class ModelService {
  public:
   // All must outlive this, and this the transport's calls. Models are made on the executor.
-  ModelService(Registry& registry, Transport& transport, Executor& executor)
-      : registry_(registry), transport_(transport), executor_(executor) {}
+  // `scratch`: see Checkpoints.
+  ModelService(Registry& registry, Transport& transport, Executor& executor, std::string scratch)
+      : registry_(registry),
+        transport_(transport),
+        executor_(executor),
+        checkpoints_(registry, executor, std::move(scratch)) {}
 
   // Adds all methods to the transport.
   void Register();
@@ -30,6 +37,7 @@ class ModelService {
   void WatchModel(std::shared_ptr<ServerStream<v1::WatchModelRequest, v1::ModelStatus>> stream);
 
  private:
+  void RegisterCheckpoints(v1::ModelService::AsyncService* service);
   // Finishes the call with the model as it is when the command has taken effect.
   template <class Request>
   void Change(UnaryCall<Request, v1::Model>& call, absl::StatusOr<Command> command);
@@ -37,6 +45,7 @@ class ModelService {
   Registry& registry_;
   Transport& transport_;
   Executor& executor_;
+  Checkpoints checkpoints_;
 };
 
 }  // namespace lazynorm

@@ -39,10 +39,10 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
   PostedServerStream(const Method* method, std::shared_ptr<const Handler> handler)
       : PostedAs<ServerStream<Req, Resp>>(method), handler_(std::move(handler)) {}
 
-  void Write(Resp response) override {
+  void Write(Resp response, absl::AnyInvocable<void()> written = nullptr) override {
     MutexLock lock(&this->mutex_);
     if (ending_.has_value()) return;
-    queue_.push_back(std::move(response));
+    queue_.push_back({std::move(response), std::move(written)});
     Advance();
   }
 
@@ -50,7 +50,7 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
     MutexLock lock(&this->mutex_);
     if (ending_.has_value()) return;
     queue_.clear();
-    queue_.push_back(std::move(response));
+    queue_.push_back({std::move(response), nullptr});
     Advance();
   }
 
@@ -70,6 +70,11 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
   }
 
  private:
+  struct Waiting {
+    Resp response;
+    absl::AnyInvocable<void()> written;
+  };
+
   void Accept() override {
     this->method_->metrics->Received();
     (*handler_)(std::static_pointer_cast<PostedServerStream>(this->shared_from_this()));
@@ -77,12 +82,15 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
 
   void Refuse(absl::Status status) override { Finish(std::move(status)); }
 
-  void OnWritten(bool /*ok*/) {
+  void OnWritten(bool ok) {
+    absl::AnyInvocable<void()> written;
     {
       MutexLock lock(&this->mutex_);
       writing_ = false;
+      written = std::exchange(written_, nullptr);
       Advance();
     }
+    if (ok && written != nullptr) written();
     this->Release();
   }
 
@@ -97,7 +105,8 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
       writing_ = true;
       this->Hold();
       this->method_->metrics->Sent();
-      writer_.Write(queue_.front(), written_tag_.Send());  // serialized here
+      writer_.Write(queue_.front().response, written_tag_.Send());  // serialized here
+      written_ = std::move(queue_.front().written);
       queue_.pop_front();
     } else if (ending_.has_value()) {
       this->EndLocked(ending_->code());
@@ -109,7 +118,8 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
   const std::shared_ptr<const Handler> handler_;
   Writer writer_{&this->context_};
   MemberTag<PostedServerStream, &PostedServerStream::OnWritten> written_tag_{this};
-  std::deque<Resp> queue_ ABSL_GUARDED_BY(this->mutex_);
+  std::deque<Waiting> queue_ ABSL_GUARDED_BY(this->mutex_);
+  absl::AnyInvocable<void()> written_ ABSL_GUARDED_BY(this->mutex_);  // of the one on its way
   bool writing_ ABSL_GUARDED_BY(this->mutex_) = false;
   std::optional<absl::Status> ending_ ABSL_GUARDED_BY(this->mutex_);
 };
