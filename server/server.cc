@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "model/kernels.h"
 #include "model/status_macros.h"
+#include "server/base/log_text.h"
 #include "server/models_dir.h"
 
 namespace lazynorm {
@@ -52,7 +53,7 @@ std::string ScratchFolder(const Options& options) {
 
 // What cannot be kept cannot be promised: the process ends, and starting again is the recovery.
 [[noreturn]] void EndProcess(const std::string& message) {
-  spdlog::critical("event=store_failed message=\"{}\"", message);
+  spdlog::critical("event=store_failed message={}", LogText(message));
   spdlog::default_logger()->flush();
   constexpr int kIoError = 74;  // EX_IOERR
   _exit(kIoError);
@@ -67,7 +68,7 @@ StoreOptions StoreOptionsOf(const Options& options, Metrics* metrics) {
                                            int64_t bytes) { metrics->Committed(time, bytes); },
                     .on_warning =
                         [](const std::string& message) {
-                          spdlog::warn("event=store message=\"{}\"", message);
+                          spdlog::warn("event=store message={}", LogText(message));
                         },
                     .on_fatal = EndProcess}};
 }

@@ -11,6 +11,7 @@
 #include "model/errors.h"
 #include "model/kernels.h"
 #include "model/status_macros.h"
+#include "server/base/log_text.h"
 
 namespace lazynorm {
 namespace {
@@ -74,7 +75,9 @@ Reader DurableModel::ReaderInto(DurableModel& model) {
       },
       .on_record = [&model](const Position&, const Record& record) { return model.Repeat(record); },
       .on_warning =
-          [](const std::string& warning) { spdlog::warn("event=store message=\"{}\"", warning); }};
+          [](const std::string& warning) {
+            spdlog::warn("event=store message={}", LogText(warning));
+          }};
 }
 
 absl::Status DurableModel::Take(const SavedModel& saved) {
@@ -157,8 +160,7 @@ void DurableModel::Commit(Done done) {
   snapshot_under_way_->store(true);
   journal_->WriteSnapshot(TakeSnapshot(), [under_way = snapshot_under_way_](absl::Status status) {
     under_way->store(false);
-    if (!status.ok())
-      spdlog::warn("event=snapshot_failed message=\"{}\"", std::string(status.message()));
+    if (!status.ok()) spdlog::warn("event=snapshot_failed message={}", LogText(status.message()));
   });
 }
 

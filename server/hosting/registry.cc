@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "model/errors.h"
 #include "model/status_macros.h"
+#include "server/base/log_text.h"
 
 namespace lazynorm {
 namespace {
@@ -91,8 +92,8 @@ absl::StatusOr<std::shared_ptr<HostedModel>> Registry::Add(const std::string& id
 
 absl::Status Registry::RecoverOne(const StoredModel& stored) {
   using Opened = absl::StatusOr<std::unique_ptr<DurableModel>>;
-  Opened model = stored.damage.ok() ? DurableModel::Open(stored.model, durable())
-                                    : Opened(stored.damage);
+  Opened model =
+      stored.damage.ok() ? DurableModel::Open(stored.model, durable()) : Opened(stored.damage);
   MutexLock lock(&mutex_);
   if (model.ok()) {
     spdlog::info("event=model_recovered model={} step={}", stored.model,
@@ -101,8 +102,8 @@ absl::Status Registry::RecoverOne(const StoredModel& stored) {
     return absl::OkStatus();
   }
   if (!absl::IsDataLoss(model.status())) return model.status();
-  spdlog::error("event=model_damaged model={} message=\"{}\"", stored.model,
-                std::string(model.status().message()));
+  spdlog::error("event=model_damaged model={} message={}", stored.model,
+                LogText(model.status().message()));
   damaged_.emplace(stored.model, model.status());
   if (options_.on_created) options_.on_created(stored.model, false);
   return model.status();

@@ -1,5 +1,6 @@
 #include "server/store/committer.h"
 
+#include <cerrno>
 #include <future>
 #include <utility>
 
@@ -160,6 +161,7 @@ void Committer::DropChores() {
 }
 
 void Committer::Checkpoint(int mode) {
+  errno = 0;
   const int code = sqlite3_wal_checkpoint_v2(database_->handle(), nullptr, mode, nullptr, nullptr);
   if (code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY) return;
   const absl::Status status = Judge(database_->Error(code, "checkpoint"));

@@ -29,6 +29,7 @@ Database::~Database() {
 }
 
 absl::Status Database::Execute(const std::string& sql) {
+  errno = 0;
   const int code = sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr);
   return code == SQLITE_OK ? absl::OkStatus() : Error(code, sql.substr(0, 60));
 }
@@ -45,7 +46,9 @@ absl::Status Database::Transaction(const std::function<absl::Status()>& body) {
 }
 
 absl::Status Database::Error(int code, absl::string_view doing) const {
-  const int system = sqlite3_system_errno(db_);
+  // SQLite keeps no errno of a failed COMMIT; whoever got here set errno to 0 before the call.
+  const int last = errno;
+  const int system = sqlite3_system_errno(db_) != 0 ? sqlite3_system_errno(db_) : last;
   const int primary = code & 0xff;
   std::string message =
       absl::StrCat(path_, ": ", doing, ": ", sqlite3_errstr(code), " (SQLite ", code, ")");
@@ -86,6 +89,7 @@ Query::~Query() {
 
 bool Query::Next() {
   if (!status_.ok()) return false;
+  errno = 0;
   const int code = sqlite3_step(statement_);
   if (code == SQLITE_ROW) return true;
   if (code != SQLITE_DONE) status_ = db_.Error(code, sqlite3_sql(statement_));
