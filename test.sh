@@ -36,7 +36,7 @@ run_asan() {
 
 run_tsan() {
   heading "tsan: ThreadSanitizer"
-  local programs="base_tests metrics_tests hosting_tests rpc_tests server_tests model_tests"
+  local programs="base_tests metrics_tests store_tests hosting_tests rpc_tests server_tests model_tests"
   build tsan -- $programs
   # The golden cases have one thread and are long.
   GTEST_FILTER='-*Golden*' TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
