@@ -31,6 +31,9 @@ ABSL_FLAG(std::string, recover, kDefaults.recover,
           "answers DATA_LOSS) or strict (do not start)");
 ABSL_FLAG(std::string, restore_from, kDefaults.restore_from,
           "a folder written by \"lazynorm backup\", to begin with when --data_dir is still empty");
+ABSL_FLAG(int, snapshots_per_model, kDefaults.snapshots_per_model,
+          "snapshots kept of each model, the oldest go: the journal, and with it \"lazynorm restore "
+          "--step\", reaches back to the oldest");
 ABSL_FLAG(int, checkpoints_per_model, kDefaults.checkpoints_per_model,
           "checkpoints kept of each model, the oldest go; 0 keeps all");
 ABSL_FLAG(absl::Duration, replay_budget, kDefaults.replay_budget,
@@ -85,6 +88,7 @@ Options OptionsFromFlags() {
           .max_remembered_predictions = absl::GetFlag(FLAGS_max_remembered_predictions),
           .max_remembered_bytes = absl::GetFlag(FLAGS_max_remembered_bytes),
           .remember_predictions_for = absl::GetFlag(FLAGS_remember_predictions_for),
+          .snapshots_per_model = absl::GetFlag(FLAGS_snapshots_per_model),
           .checkpoints_per_model = absl::GetFlag(FLAGS_checkpoints_per_model),
           .replay_budget = absl::GetFlag(FLAGS_replay_budget)};
 }

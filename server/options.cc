@@ -77,6 +77,7 @@ absl::Status Validate(const Options& o) {
         Range{"max_queued_steps", o.max_queued_steps, 1, 1'000'000},
         Range{"max_streams", o.max_streams, 1, 100'000},
         Range{"max_remembered_predictions", o.max_remembered_predictions, 0, kMostInt},
+        Range{"snapshots_per_model", o.snapshots_per_model, 2, 100'000},
         Range{"checkpoints_per_model", o.checkpoints_per_model, 0, 100'000},
         Range{"max_remembered_bytes", o.max_remembered_bytes, 0, int64_t{1} << 40}}) {
     RETURN_IF_ERROR(CheckRange(range));

@@ -38,6 +38,7 @@ struct Options {
   int64_t max_remembered_bytes = 64 << 20;
   absl::Duration remember_predictions_for = absl::Hours(24);
 
+  int snapshots_per_model = 2;     // past steps can be restored back to the oldest of them
   int checkpoints_per_model = 20;  // the oldest go; 0: all are kept
   // How long repeating the journals may take at the next start, on one core: bounds the snapshots.
   absl::Duration replay_budget = absl::Seconds(5);

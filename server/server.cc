@@ -63,6 +63,7 @@ StoreOptions StoreOptionsOf(const Options& options, Metrics* metrics) {
   const std::map<std::string, Durability> levels = {
       {"fsync", Durability::kFsync}, {"async", Durability::kAsync}, {"none", Durability::kNone}};
   return {.durability = levels.at(options.durability),
+          .snapshots_per_model = options.snapshots_per_model,
           .checkpoints_per_model = options.checkpoints_per_model,
           .hooks = {.on_commit = [metrics](absl::Duration time, int64_t /*records*/,
                                            int64_t bytes) { metrics->Committed(time, bytes); },

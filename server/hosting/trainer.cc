@@ -36,11 +36,7 @@ void Trainer::Enqueue(Pending pending) {
   {
     MutexLock lock(&mutex_);
     refusal = closed_;
-    if (refusal.ok() && !failed_.ok() && SteadyClock::now() < retry_at_) refusal = failed_;
-    if (refusal.ok() && static_cast<int>(queue_.size()) >= max_queued_ &&
-        std::holds_alternative<Submission>(pending)) {
-      refusal = QueueFull(max_queued_);
-    }
+    if (refusal.ok() && std::holds_alternative<Submission>(pending)) refusal = CheckSubmission();
     if (refusal.ok()) {
       queue_.push_back(std::move(pending));
       start = !std::exchange(running_, true);
@@ -49,6 +45,12 @@ void Trainer::Enqueue(Pending pending) {
   if (!refusal.ok()) return Refuse(std::move(pending), refusal);  // NOLINT: not moved then
   if (auto listener = listener_.lock()) listener->OnQueue();
   if (start) executor_->Run([self = shared_from_this()] { self->Turn(); });
+}
+
+absl::Status Trainer::CheckSubmission() const {
+  if (!failed_.ok() && SteadyClock::now() < retry_at_) return failed_;
+  if (static_cast<int>(queue_.size()) >= max_queued_) return QueueFull(max_queued_);
+  return absl::OkStatus();
 }
 
 void Trainer::Refuse(Pending pending, const absl::Status& status) {
@@ -61,16 +63,24 @@ void Trainer::Refuse(Pending pending, const absl::Status& status) {
 
 bool Trainer::Take(Pending& pending) {
   MutexLock lock(&mutex_);
-  if (queue_.empty() || !failed_.ok()) return false;
+  if (queue_.empty() || stale_) return false;
   pending = std::move(queue_.front());
   queue_.pop_front();
   return true;
 }
 
 std::deque<Trainer::Pending> Trainer::TakeAll() {
-  std::deque<Pending> all;
-  all.swap(queue_);
-  return all;
+  return std::exchange(queue_, {});
+}
+
+std::deque<Trainer::Pending> Trainer::TakeSubmissions() {
+  std::deque<Pending> submissions, others;
+  for (Pending& pending : queue_) {
+    (std::holds_alternative<Submission>(pending) ? submissions : others)
+        .push_back(std::move(pending));
+  }
+  queue_ = std::move(others);
+  return submissions;
 }
 
 absl::StatusOr<StepResult> Trainer::Apply(const Submission& submission, TurnListener* listener) {
@@ -106,7 +116,7 @@ absl::AnyInvocable<void(const absl::Status&)> Trainer::Do(Pending pending, TurnL
 bool Trainer::HaveModel(TurnListener* listener) {
   {
     MutexLock lock(&mutex_);
-    if (failed_.ok()) return true;
+    if (!stale_) return true;
   }
   model_ = nullptr;
   absl::StatusOr<Model> opened = reopen_();
@@ -115,7 +125,7 @@ bool Trainer::HaveModel(TurnListener* listener) {
     MutexLock lock(&mutex_);
     if (opened.ok()) {
       ++opening_;
-      failed_ = absl::OkStatus();
+      stale_ = false;
     } else {
       Fail(opened.status());
       refused = TakeAll();
@@ -139,6 +149,7 @@ void Trainer::Turn() {
   auto outcome = std::make_unique<Outcome>();
   Pending pending;
   while (Take(pending)) {
+    outcome->wrote |= std::holds_alternative<Submission>(pending);
     outcome->answers.push_back(Do(std::move(pending), listener.get()));
     if (SteadyClock::now() >= end) break;
   }
@@ -152,7 +163,7 @@ void Trainer::Turn() {
   {
     MutexLock lock(&mutex_);
     failed = failed_;
-    if (!failed.ok()) refused = TakeAll();
+    if (stale_) refused = TakeSubmissions();
     more = running_ = !queue_.empty();
   }
   for (Pending& each : refused) Refuse(std::move(each), failed);
@@ -202,7 +213,10 @@ void Trainer::FinishOne(Outcome& outcome) {
   {
     MutexLock lock(&mutex_);
     if (outcome.kept.ok()) {
-      if (outcome.opening == opening_) retry_after_ = kFirstRetry;
+      if (outcome.opening == opening_ && outcome.wrote) {
+        failed_ = absl::OkStatus();
+        retry_after_ = kFirstRetry;
+      }
     } else if (outcome.opening == opening_) {
       Fail(outcome.kept);
     }
@@ -217,6 +231,7 @@ void Trainer::Fail(const absl::Status& status) {
     retry_after_ = std::min(2 * retry_after_, kLastRetry);
   }
   failed_ = status;
+  stale_ = true;
 }
 
 int Trainer::queued() const {

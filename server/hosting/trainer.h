@@ -57,9 +57,9 @@ class TurnListener {
 // the turn made is published once, and then all are answered; meanwhile the next turn computes. At
 // most one turn of a trainer runs at a time.
 //
-// Where a commit fails, all that was applied since is refused with its status and thrown away, and
-// so is what comes, for a little while; then the model is opened again as the store has it.
-// Thread-safe.
+// Where a commit fails, all that was applied since is refused with its status and thrown away; the
+// model is opened again as the store has it. Commands are refused for a little while, and then the
+// store is tried again. Thread-safe.
 class Trainer : public std::enable_shared_from_this<Trainer> {
  public:
   static constexpr absl::Duration kTurn = absl::Milliseconds(2);
@@ -80,8 +80,8 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   void Listen(std::weak_ptr<TurnListener> listener) { listener_ = std::move(listener); }
 
   void Submit(Submission submission);
-  // Runs `read` in its turn, and `done` once all that it has seen is durable; never refused as
-  // full.
+  // Runs `read` in its turn, and `done` once all that it has seen is durable; never refused because
+  // the queue or the store is full.
   void Inspect(absl::AnyInvocable<void(DurableModel&)> read,
                absl::AnyInvocable<void(absl::Status)> done);
   // Answers all that waits, and all that comes, with `status`.
@@ -98,12 +98,15 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   // What is left to do of a turn, once it is known whether it was kept.
   struct Outcome {
     int64_t opening = 0;  // of the model, counted
+    bool wrote = false;   // or tried to
     absl::Status kept;
     absl::AnyInvocable<void()> publish;
     std::vector<absl::AnyInvocable<void(const absl::Status& kept)>> answers;
   };
 
   void Enqueue(Pending pending);
+  // OK, or why a command is refused now.
+  absl::Status CheckSubmission() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Turn();
   // Takes the oldest pending one; false when there is none, and then the turn is over.
   bool Take(Pending& pending);
@@ -120,6 +123,7 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   void FinishOne(Outcome& outcome);
   void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::deque<Pending> TakeAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::deque<Pending> TakeSubmissions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Model model_;  // the running turn's
   const Reopen reopen_;
@@ -134,7 +138,8 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   bool finishing_ ABSL_GUARDED_BY(mutex_) = false;  // they are being finished
   absl::Status closed_ ABSL_GUARDED_BY(mutex_);
   int64_t opening_ ABSL_GUARDED_BY(mutex_) = 1;
-  absl::Status failed_ ABSL_GUARDED_BY(mutex_);  // how the latest commit of this opening ended
+  bool stale_ ABSL_GUARDED_BY(mutex_) = false;   // the model is ahead of what is kept
+  absl::Status failed_ ABSL_GUARDED_BY(mutex_);  // how the latest commit of a command ended
   std::chrono::steady_clock::time_point retry_at_ ABSL_GUARDED_BY(mutex_);
   absl::Duration retry_after_ ABSL_GUARDED_BY(mutex_) = kFirstRetry;
 };

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/store/broken.h"
 #include "server/store/errors.h"
 
 namespace lazynorm {
@@ -115,6 +116,9 @@ absl::Status Committer::Apply(std::vector<Write>& group,
 
 void Committer::CommitGroup(std::vector<Write> group) {
   std::vector<absl::Status> heard = Admit(group);
+  if (kBroken == Broken::kAnswerBeforeSync) {
+    for (size_t i = 0; i < group.size(); ++i) group[i].done(heard[i]);
+  }
   const absl::Status kept = Judge(Apply(group, heard));
   for (size_t i = 0; i < group.size(); ++i) {
     Write& write = group[i];
@@ -123,7 +127,7 @@ void Committer::CommitGroup(std::vector<Write> group) {
     if (!heard[i].ok() && write.lineage != nullptr && write.lineage->broken.ok()) {
       write.lineage->broken = heard[i];
     }
-    write.done(std::move(heard[i]));
+    if (kBroken != Broken::kAnswerBeforeSync) write.done(std::move(heard[i]));
   }
 }
 

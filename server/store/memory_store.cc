@@ -99,8 +99,9 @@ absl::Status MemoryStore::Keep(Model& model, int64_t journal, Snapshot snapshot)
   absl::Status status = Check(model, journal);
   if (!status.ok()) return status;
   model.snapshots.push_back(std::move(snapshot));
-  if (model.snapshots.size() < 2) return absl::OkStatus();
-  if (model.snapshots.size() > 2) model.snapshots.erase(model.snapshots.begin());
+  const auto most = static_cast<size_t>(options_.snapshots_per_model);
+  if (model.snapshots.size() < most) return absl::OkStatus();
+  if (model.snapshots.size() > most) model.snapshots.erase(model.snapshots.begin());
   const int64_t limit = model.snapshots.front().at.seq;
   model.records.erase(model.records.begin(),
                       std::find_if(model.records.begin(), model.records.end(),

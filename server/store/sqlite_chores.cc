@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "server/store/broken.h"
 #include "server/store/errors.h"
 #include "server/store/sqlite_store.h"
 
@@ -13,7 +14,6 @@ namespace {
 constexpr size_t kChunkBytes = size_t{256} << 10;
 constexpr size_t kRowsAtOnce = 500;
 constexpr int64_t kChunksAtOnce = 16;
-constexpr size_t kSnapshots = 2;
 
 // Writes a chunk a step.
 struct SnapshotChore {
@@ -23,6 +23,11 @@ struct SnapshotChore {
   absl::StatusOr<bool> Step(Database& db) {
     const size_t from = static_cast<size_t>(manifest.chunks) * kChunkBytes;
     if (from >= bytes.size()) return false;
+    if (kBroken == Broken::kManifestFirst && from == 0) {
+      Manifest whole = manifest;
+      whole.chunks = static_cast<int64_t>((bytes.size() + kChunkBytes - 1) / kChunkBytes);
+      if (absl::Status status = InsertManifest(db, whole); !status.ok()) return status;
+    }
     const absl::string_view chunk = absl::string_view(bytes).substr(from, kChunkBytes);
     absl::Status status = db.Run("INSERT INTO snapshot_chunk VALUES(?, ?)",
                                  ChunkId(manifest.id, manifest.chunks), chunk);
@@ -66,6 +71,7 @@ void SqliteStore::WriteSnapshot(const Entry& entry, std::shared_ptr<Lineage> lin
   chore->manifest = std::move(manifest);
   chore->manifest.id = ++last_snapshot_id_;
   chore->bytes = std::move(bytes);
+  if (kBroken == Broken::kTrimBeforeSnapshot) Kept(entry, chore->manifest);
   auto answer =
       std::make_shared<absl::AnyInvocable<void(absl::StatusOr<Manifest>)>>(std::move(done));
   auto give_up = [this, entry, chore, answer](absl::Status status) {
@@ -79,7 +85,10 @@ void SqliteStore::WriteSnapshot(const Entry& entry, std::shared_ptr<Lineage> lin
   auto finish = [this, entry, lineage = std::move(lineage), chore, answer, give_up] {
     Write write;  // behind all that was appended before: the manifest is the last of it
     write.lineage = lineage;
-    write.apply = [chore](Database& db) { return InsertManifest(db, chore->manifest); };
+    write.apply = [chore](Database& db) {
+      if (kBroken == Broken::kManifestFirst) return absl::OkStatus();
+      return InsertManifest(db, chore->manifest);
+    };
     write.committed = [this, entry, chore] { Kept(entry, chore->manifest); };
     write.done = [chore, answer, give_up](absl::Status status) {
       if (!status.ok()) return give_up(std::move(status));
@@ -123,13 +132,14 @@ void SqliteStore::Tidy(const Entry& entry) const {
 // What is taken is forgotten at once. Should removing it fail, then a later start finds it again.
 SqliteStore::Rubbish SqliteStore::TakeRubbish(ModelEntry& model) const {
   Rubbish rubbish;
+  const auto snapshots = static_cast<size_t>(options_.snapshots_per_model);
   if (model.readers > 0) return rubbish;  // the last of them tidies
   if (model.deleted) {
     for (std::vector<Manifest>* all : {&model.snapshots, &model.checkpoints}) {
       model.dying.insert(model.dying.end(), all->begin(), all->end());
       all->clear();
     }
-  } else if (model.snapshots.size() > kSnapshots) {
+  } else if (model.snapshots.size() > snapshots) {
     model.dying.push_back(model.snapshots.front());
     model.snapshots.erase(model.snapshots.begin());
   }
@@ -148,7 +158,7 @@ SqliteStore::Rubbish SqliteStore::TakeRubbish(ModelEntry& model) const {
     if (!rubbish.empty()) return rubbish;
   }
   int64_t limit = model.deleted ? std::numeric_limits<int64_t>::max() : 0;
-  if (model.snapshots.size() == kSnapshots) limit = model.snapshots.front().at.seq;
+  if (model.snapshots.size() == snapshots) limit = model.snapshots.front().at.seq;
   while (!model.rows.empty() && model.rows.front().seq <= limit &&
          rubbish.rows.size() < kRowsAtOnce) {
     rubbish.rows.push_back(model.rows.front().seq);

@@ -139,7 +139,8 @@ absl::Status CheckEnd(const std::string& path, const ReadRequest& request, const
 }
 
 // Where the model last stood at `step`: a restored checkpoint takes it back to an earlier one.
-absl::StatusOr<int64_t> LastSeqAt(const ModelEntry& model, int64_t step) {
+absl::StatusOr<int64_t> LastSeqAt(const ReadRequest& request, int64_t step) {
+  const ModelEntry& model = request.model;
   int64_t seq = 0, newest = -1;
   for (const RowPlace& row : model.rows) {
     newest = std::max(newest, row.step);
@@ -149,8 +150,9 @@ absl::StatusOr<int64_t> LastSeqAt(const ModelEntry& model, int64_t step) {
     newest = std::max(newest, snapshot.at.step);
     if (snapshot.at.step == step) seq = std::max(seq, snapshot.at.seq);
   }
-  // What is before the older of two snapshots is on its way out.
-  const int64_t first = model.snapshots.size() < 2 ? 1 : model.snapshots.front().at.seq;
+  // What is before the oldest of them is on its way out.
+  const bool all = model.snapshots.size() < request.snapshots_kept;
+  const int64_t first = all ? 1 : model.snapshots.front().at.seq;
   if (seq >= first) return seq;
   return NoSuchStep(model.name, step, newest);
 }
@@ -198,7 +200,7 @@ absl::StatusOr<Position> ReadModel(Database& db, const ReadRequest& request, con
   const ModelEntry& model = request.model;
   int64_t last_seq = std::numeric_limits<int64_t>::max();
   if (request.last_step.has_value()) {
-    const absl::StatusOr<int64_t> seq = LastSeqAt(model, *request.last_step);
+    const absl::StatusOr<int64_t> seq = LastSeqAt(request, *request.last_step);
     if (!seq.ok()) return seq.status();
     last_seq = *seq;
   }

@@ -33,6 +33,7 @@ class ReaderPool {
 // What is to be read of a model: its entry as it was at one moment, nothing of which goes away.
 struct ReadRequest {
   ModelEntry model;
+  size_t snapshots_kept = 2;
   std::optional<int64_t> last_step;      // nothing: to the end
   std::optional<Position> acknowledged;  // how far the model is known to have come
 };

@@ -2,6 +2,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/store/broken.h"
 #include "server/store/errors.h"
 
 namespace lazynorm {
@@ -43,6 +44,7 @@ absl::Status Set(Database& db, const std::string& pragma, const std::string& val
 }
 
 std::string Synchronous(Durability durability) {
+  if (kBroken == Broken::kNoSync) return "0";
   switch (durability) {
     case Durability::kFsync:
       return "2";

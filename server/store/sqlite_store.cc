@@ -220,6 +220,7 @@ absl::StatusOr<Position> SqliteStore::Read(const Entry& entry, std::optional<int
     MutexLock lock(&mutex_);
     ++entry->readers;
     request.model = *entry;
+    request.snapshots_kept = static_cast<size_t>(options_.snapshots_per_model);
     request.last_step = last_step;
   }
   if (marks_ != nullptr) {

@@ -43,8 +43,8 @@ class Journal {
 
   // Keeps a snapshot, written aside in small pieces between the commits of others. `snapshot.at` is
   // what end() was when its bytes were made; it is never kept before the records up to there. The
-  // two newest are retained, and the journal is then trimmed up to the older one. A failure (same
-  // codes as above) does not break the journal. One at a time for a model, please: bytes wait in
+  // newest StoreOptions::snapshots_per_model are retained, and the journal is then trimmed up to the
+  // oldest of them. A failure (same codes as above) does not break the journal. One at a time for a model, please: bytes wait in
   // memory.
   virtual void WriteSnapshot(Snapshot snapshot, Done done) = 0;
 
@@ -137,6 +137,7 @@ struct StoreHooks {
 
 struct StoreOptions {
   Durability durability = Durability::kFsync;
+  int snapshots_per_model = 2;     // at least 2: should the newest turn out to be damaged
   int checkpoints_per_model = 20;  // 0: all
   int64_t max_record_bytes = int64_t{512} << 20;
   int checkpoint_pages = 8000;  // of the write-ahead log, before it is moved into the database

@@ -34,11 +34,13 @@ def eventually(condition, what, seconds=SOON):
 class Server:
     """A lazynormd that serves, until stop(). It keeps nothing unless it is given a data_dir."""
 
-    def __init__(self, *flags, listen="127.0.0.1:0", drain="0s", data_dir=None):
+    def __init__(self, *flags, listen="127.0.0.1:0", drain="0s", data_dir=None, env=None):
         store = f"--data_dir={data_dir}" if data_dir else "--store=memory:"
         command = [LAZYNORMD, f"--listen={listen}", "--metrics_listen=127.0.0.1:0",
                    f"--drain_seconds={drain}", store, *flags]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
+                                        env=os.environ | (env or {}))
+        self.timeout = "10s"  # of a command: for so long it tries again
         self.log = []
         self._serving = queue.Queue()
         self._reader = threading.Thread(target=self._read_log)
@@ -89,7 +91,7 @@ class Server:
             self.wait()
 
     def command(self, *arguments):
-        return [LAZYNORM, "--server", self.address, "--timeout", "10s", *arguments]
+        return [LAZYNORM, "--server", self.address, "--timeout", self.timeout, *arguments]
 
     def cli(self, *arguments, stdin=None, code=0):
         """What the command wrote to stdout; asserts its exit code."""

@@ -46,6 +46,7 @@ TEST(OptionsTest, WhatIsOutOfRangeIsNamed) {
   ExpectRefused("max_message_bytes", [](Options& o) { o.max_message_bytes = 100; });
   ExpectRefused("max_message_bytes", [](Options& o) { o.max_message_bytes = int64_t{1} << 31; });
   ExpectRefused("max_rows_per_request", [](Options& o) { o.max_rows_per_request = 0; });
+  ExpectRefused("snapshots_per_model", [](Options& o) { o.snapshots_per_model = 1; });
   ExpectRefused("max_width", [](Options& o) { o.max_width = 0; });
   ExpectRefused("max_parameters", [](Options& o) { o.max_parameters = 0; });
   ExpectRefused("max_models", [](Options& o) { o.max_models = 0; });

@@ -137,7 +137,7 @@ class BrittleStore : public Store {
         : store_(store), journal_(std::move(journal)) {}
 
     Position Append(std::vector<Record> records, Done done) override {
-      if (failed_.ok()) failed_ = store_->broken();
+      if (failed_.ok() && !records.empty()) failed_ = store_->broken();
       // On the store's thread, in order with the others.
       if (!failed_.ok()) records.clear();
       return journal_->Append(

@@ -287,6 +287,25 @@ TEST_F(TrainerTest, WhatCouldNotBeKeptIsRefusedForgottenAndLearningResumes) {
   EXPECT_EQ(listener_->published, 2);
 }
 
+TEST_F(TrainerTest, WhatIsKeptCanBeReadWhileNothingCanBeWritten) {
+  Make();
+  Train(0);
+  answers_.Wait(1);
+  store_.Break(absl::ResourceExhaustedError("no space"));
+  Train(1);
+  EXPECT_FALSE(answers_.Wait(2)[1].result.ok());
+  for (int i = 0; i < 2; ++i) {
+    std::promise<absl::Status> heard;
+    int64_t read = 0;
+    trainer_->Inspect([&](DurableModel& model) { read = model.learner().step(); },
+                      [&](absl::Status status) { heard.set_value(std::move(status)); });
+    EXPECT_TRUE(heard.get_future().get().ok());
+    EXPECT_EQ(read, 1);
+    Train(2);  // refused as before
+    EXPECT_FALSE(answers_.Wait(static_cast<size_t>(i) + 3).back().result.ok());
+  }
+}
+
 TEST_F(TrainerTest, AStreamThatMetAFailedCommitGoesNoFurther) {
   Make();
   store_.Break(absl::ResourceExhaustedError("no space"));

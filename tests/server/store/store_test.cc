@@ -161,6 +161,21 @@ TEST_P(StoreTest, TheJournalReachesBackToTheOlderOfTwoSnapshots) {
   }
 }
 
+TEST_P(StoreTest, MoreSnapshotsReachBackFurther) {
+  Make({.snapshots_per_model = 4});
+  auto journal = Create("m");
+  for (int i = 1; i <= 18; ++i) {
+    EXPECT_TRUE(AppendAndWait(*journal, Records(i, i)).ok());
+    if (i % 3 != 0) continue;
+    EXPECT_TRUE(SnapshotAndWait(*journal, absl::StrCat("state at ", i)).ok());
+  }
+  History history;
+  ASSERT_TRUE(store_->ReadAt("m", 10, ReaderInto(history)).ok());
+  EXPECT_EQ(history.snapshot, "state at 9");
+  EXPECT_EQ(history.steps(), "10");
+  EXPECT_EQ(ReasonIn(store_->ReadAt("m", 8, ReaderInto(history))), "STEP_NOT_KEPT");
+}
+
 TEST_P(StoreTest, AStepThatTheModelStoodAtTwiceIsTheLaterOne) {
   auto journal = Create("m");
   EXPECT_TRUE(AppendAndWait(*journal, Records(1, 3)).ok());
