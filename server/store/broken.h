@@ -7,10 +7,10 @@ namespace lazynorm {
 // each of them, and its tests must notice; everywhere else nothing is broken.
 enum class Broken {
   kNothing,
-  kNoSync,             // what is written is never synced
-  kAnswerBeforeSync,   // the commit comes after the acknowledgement
-  kTrimBeforeSnapshot, // the journal goes before the snapshot that replaces it is durable
-  kManifestFirst,      // a snapshot's manifest comes before its bytes
+  kNoSync,              // what is written is never synced
+  kAnswerBeforeSync,    // the commit comes after the acknowledgement
+  kTrimBeforeSnapshot,  // the journal goes before the snapshot that replaces it is durable
+  kManifestFirst,       // a snapshot's manifest comes before its bytes
 };
 
 #ifndef LAZYNORM_BROKEN

@@ -230,11 +230,15 @@ class DamageTest : public SqliteStoreTest {
 };
 
 TEST_F(DamageTest, NoFlippedBitOfTheDatabaseGoesUnnoticed) {
-  FlipBits(closed_, "lazynorm.db", 250);
+  FlipBits(closed_, "lazynorm.db", 400);
 }
 
 TEST_F(DamageTest, NoFlippedBitOfTheWriteAheadLogGoesUnnoticed) {
-  FlipBits(killed_, "lazynorm.db-wal", 250);
+  FlipBits(killed_, "lazynorm.db-wal", 400);
+}
+
+TEST_F(DamageTest, NoFlippedBitOfTheMarksGoesUnnoticed) {
+  FlipBits(killed_, "lazynorm.marks", 200);
 }
 
 TEST_F(DamageTest, NoCutOffWriteAheadLogGoesUnnoticed) {

@@ -1,0 +1,46 @@
+#ifndef LAZYNORM_TESTS_BENCH_STORE_APPEND_LOG_H_
+#define LAZYNORM_TESTS_BENCH_STORE_APPEND_LOG_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/store/store.h"
+
+namespace lazynorm {
+
+// Something that makes records durable for callers on many threads.
+class AppendLog {
+ public:
+  virtual ~AppendLog() = default;
+  // Returns once `record` is durable. `caller` counts from 0; each is one thread.
+  virtual void Append(int caller, const std::string& record) = 0;
+};
+
+// The least that durability can cost: one preallocated file that is overwritten in place; all that
+// waits is one write and one fdatasync.
+absl::StatusOr<std::unique_ptr<AppendLog>> OpenPlainFile(const std::string& folder);
+
+// The server's store, a model's journal for each caller.
+class StoreLog : public AppendLog {
+ public:
+  static absl::StatusOr<std::unique_ptr<StoreLog>> Open(const std::string& folder, int callers);
+
+  void Append(int caller, const std::string& record) override;
+  // `done` comes, on a thread of the store, when the snapshot is durable.
+  void WriteSnapshot(int caller, std::string bytes, std::function<void()> done);
+
+ private:
+  StoreLog() = default;
+
+  std::unique_ptr<Store> store_;
+  std::vector<std::unique_ptr<Journal>> journals_;
+  std::vector<int64_t> steps_;
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_TESTS_BENCH_STORE_APPEND_LOG_H_
