@@ -173,7 +173,7 @@ TEST_P(StoreTest, MoreSnapshotsReachBackFurther) {
   ASSERT_TRUE(store_->ReadAt("m", 10, ReaderInto(history)).ok());
   EXPECT_EQ(history.snapshot, "state at 9");
   EXPECT_EQ(history.steps(), "10");
-  EXPECT_EQ(ReasonIn(store_->ReadAt("m", 8, ReaderInto(history))), "STEP_NOT_KEPT");
+  EXPECT_EQ(ReasonIn(store_->ReadAt("m", 2, ReaderInto(history))), "STEP_NOT_KEPT");
 }
 
 TEST_P(StoreTest, AStepThatTheModelStoodAtTwiceIsTheLaterOne) {
