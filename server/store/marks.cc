@@ -1,8 +1,10 @@
 #include "server/store/marks.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -12,11 +14,10 @@
 #include "server/store/errors.h"
 
 namespace lazynorm {
-namespace {
 
 // A slot of the file: numbers as this machine writes them, as the file never leaves it. Small
-// enough that several share a sector, and none crosses one.
-struct Slot {
+// enough that several share a sector, and none crosses one. All zeros: never used.
+struct Marks::Slot {
   int64_t model_id = 0;  // 0: free
   int64_t seq = 0;
   int64_t step = 0;
@@ -24,15 +25,14 @@ struct Slot {
   std::array<char, 88> model = {};  // ends at the first zero
   uint64_t checksum = 0;            // of all before
 };
-static_assert(sizeof(Slot) == 128);
 
+namespace {
+
+constexpr int64_t kSlotsAtOnce = 512;
+
+template <class Slot>
 uint64_t Checksum(const Slot& slot) {
   return ContentHash({reinterpret_cast<const char*>(&slot), offsetof(Slot, checksum)});
-}
-
-bool Write(int fd, int64_t place, const Slot& slot) {
-  const auto at = static_cast<off_t>(place * static_cast<int64_t>(sizeof(Slot)));
-  return pwrite(fd, &slot, sizeof(slot), at) == static_cast<ssize_t>(sizeof(slot));
 }
 
 }  // namespace
@@ -47,42 +47,62 @@ absl::StatusOr<std::unique_ptr<Marks>> Marks::Open(const std::string& path,
 }
 
 Marks::~Marks() {
+  MutexLock lock(&mutex_);
+  if (mapped_ != nullptr) munmap(mapped_, static_cast<size_t>(size_) * sizeof(Slot));
   close(fd_);
 }
 
 void Marks::Load(const std::string& path, std::vector<std::string>* warnings) {
+  static_assert(sizeof(Slot) == 128);
   MutexLock lock(&mutex_);
-  Slot slot;
-  ssize_t size = 0;
-  while ((size = pread(fd_, &slot, sizeof(slot),
-                       static_cast<off_t>(end_) * ssize_t{sizeof(slot)})) > 0) {
-    const int64_t place = end_++;
-    if (size == ssize_t{sizeof(slot)} && slot.checksum == Checksum(slot)) {
-      if (slot.model_id == 0) {
-        free_.push_back(place);
-        continue;
-      }
-      slots_[slot.model_id] = place;
-      found_[slot.model_id] = {std::string(slot.model.data()), {slot.seq, slot.step, slot.chain}};
-    } else {
+  const off_t bytes = lseek(fd_, 0, SEEK_END);
+  const int64_t slots = (bytes + ssize_t{sizeof(Slot)} - 1) / ssize_t{sizeof(Slot)};
+  if (slots > 0 && !Map(slots)) {
+    warnings->push_back(absl::StrCat(path, ": cannot be read and is not looked at"));
+    return;
+  }
+  for (int64_t place = 0; place < slots; ++place) {
+    const Slot& slot = mapped_[place];
+    const bool unused = slot.checksum == 0 && slot.model_id == 0;
+    if (!unused && slot.checksum != Checksum(slot)) {
       warnings->push_back(absl::StrCat(path, ": mark ", place, " is damaged and not looked at"));
-      free_.push_back(place);
     }
+    if (unused || slot.model_id == 0 || slot.checksum != Checksum(slot)) continue;
+    slots_[slot.model_id] = place;
+    found_[slot.model_id] = {std::string(slot.model.data()), {slot.seq, slot.step, slot.chain}};
+  }
+  std::vector<bool> taken(static_cast<size_t>(size_));
+  for (const auto& [id, place] : slots_) taken[static_cast<size_t>(place)] = true;
+  for (int64_t place = size_ - 1; place >= 0; --place) {
+    if (!taken[static_cast<size_t>(place)]) free_.push_back(place);
   }
 }
 
-int64_t Marks::SlotOf(int64_t model_id) {
+// The blocks are allocated first: writing to a mapping that finds no space would be a SIGBUS.
+bool Marks::Map(int64_t slots) {
+  const int64_t size = (slots + kSlotsAtOnce - 1) / kSlotsAtOnce * kSlotsAtOnce;
+  const size_t bytes = static_cast<size_t>(size) * sizeof(Slot);
+  if (posix_fallocate(fd_, 0, static_cast<off_t>(bytes)) != 0) return false;
+  void* const mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+  if (mapped == MAP_FAILED) return false;
+  if (mapped_ != nullptr) munmap(mapped_, static_cast<size_t>(size_) * sizeof(Slot));
+  mapped_ = static_cast<Slot*>(mapped);
+  size_ = size;
+  return true;
+}
+
+Marks::Slot* Marks::SlotOf(int64_t model_id) {
   const auto known = slots_.find(model_id);
-  if (known != slots_.end()) return known->second;
-  int64_t place = end_;
+  if (known != slots_.end()) return &mapped_[known->second];
   if (free_.empty()) {
-    ++end_;
-  } else {
-    place = free_.back();
-    free_.pop_back();
+    const int64_t before = size_;
+    if (!Map(size_ + 1)) return nullptr;
+    for (int64_t place = size_ - 1; place >= before; --place) free_.push_back(place);
   }
+  const int64_t place = free_.back();
+  free_.pop_back();
   slots_[model_id] = place;
-  return place;
+  return &mapped_[place];
 }
 
 void Marks::Set(int64_t model_id, absl::string_view model, const Position& end) {
@@ -90,16 +110,16 @@ void Marks::Set(int64_t model_id, absl::string_view model, const Position& end) 
   model.copy(slot.model.data(), slot.model.size() - 1);
   slot.checksum = Checksum(slot);
   MutexLock lock(&mutex_);
-  Write(fd_, SlotOf(model_id), slot);
+  Slot* const place = SlotOf(model_id);
+  if (place != nullptr) *place = slot;
 }
 
 absl::Status Marks::Remove(int64_t model_id) {
-  Slot slot;
-  slot.checksum = Checksum(slot);
   MutexLock lock(&mutex_);
   const auto known = slots_.find(model_id);
   if (known == slots_.end()) return absl::OkStatus();
-  if (!Write(fd_, known->second, slot) || fdatasync(fd_) != 0) {
+  mapped_[known->second] = {};
+  if (msync(mapped_, static_cast<size_t>(size_) * sizeof(Slot), MS_SYNC) != 0) {
     return StoreFailed(absl::StrCat("removing a mark: ", strerror(errno)));
   }
   free_.push_back(known->second);

@@ -43,9 +43,9 @@ class Journal {
 
   // Keeps a snapshot, written aside in small pieces between the commits of others. `snapshot.at` is
   // what end() was when its bytes were made; it is never kept before the records up to there. The
-  // newest StoreOptions::snapshots_per_model are retained, and the journal is then trimmed up to the
-  // oldest of them. A failure (same codes as above) does not break the journal. One at a time for a model, please: bytes wait in
-  // memory.
+  // newest StoreOptions::snapshots_per_model are retained, and the journal is then trimmed up to
+  // the oldest of them. A failure (same codes as above) does not break the journal. One at a time
+  // for a model, please: bytes wait in memory.
   virtual void WriteSnapshot(Snapshot snapshot, Done done) = 0;
 
   // The same for a snapshot that the user asked for. Beyond StoreOptions::checkpoints_per_model the
@@ -140,7 +140,9 @@ struct StoreOptions {
   int snapshots_per_model = 2;     // at least 2: should the newest turn out to be damaged
   int checkpoints_per_model = 20;  // 0: all
   int64_t max_record_bytes = int64_t{512} << 20;
-  int checkpoint_pages = 8000;  // of the write-ahead log, before it is moved into the database
+  // Of the write-ahead log, before it is moved into the database. More of them are not faster; the
+  // commit that waits for the move waits longer.
+  int checkpoint_pages = 1000;
   StoreHooks hooks;
 };
 

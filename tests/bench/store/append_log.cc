@@ -100,10 +100,13 @@ absl::StatusOr<std::unique_ptr<AppendLog>> OpenPlainFile(const std::string& fold
   return std::make_unique<PlainFile>(fd);
 }
 
-absl::StatusOr<std::unique_ptr<StoreLog>> StoreLog::Open(const std::string& folder, int callers) {
+absl::StatusOr<std::unique_ptr<StoreLog>> StoreLog::Open(const std::string& folder, int callers,
+                                                         int checkpoint_pages) {
   std::unique_ptr<StoreLog> log(new StoreLog);
-  ASSIGN_OR_RETURN(log->store_,
-                   OpenStore(absl::StrCat("sqlite://", folder, "/store/lazynorm.db"), {}));
+  StoreOptions options;
+  if (checkpoint_pages > 0) options.checkpoint_pages = checkpoint_pages;
+  ASSIGN_OR_RETURN(log->store_, OpenStore(absl::StrCat("sqlite://", folder, "/store/lazynorm.db"),
+                                          std::move(options)));
   for (int i = 0; i < callers; ++i) {
     ASSIGN_OR_RETURN(log->journals_.emplace_back(),
                      log->store_->Create(absl::StrCat("model-", i), {.step = 0, .kind = 1}));

@@ -27,7 +27,8 @@ absl::StatusOr<std::unique_ptr<AppendLog>> OpenPlainFile(const std::string& fold
 // The server's store, a model's journal for each caller.
 class StoreLog : public AppendLog {
  public:
-  static absl::StatusOr<std::unique_ptr<StoreLog>> Open(const std::string& folder, int callers);
+  static absl::StatusOr<std::unique_ptr<StoreLog>> Open(const std::string& folder, int callers,
+                                                        int checkpoint_pages);
 
   void Append(int caller, const std::string& record) override;
   // `done` comes, on a thread of the store, when the snapshot is durable.

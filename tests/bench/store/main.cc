@@ -26,10 +26,13 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--folder", options.folder, "on the disk to measure; here by default")
       ->check(CLI::ExistingDirectory);
+  app.add_option("--checkpoint-pages", options.checkpoint_pages,
+                 "after how many pages the store moves its log; 0 for its default");
   app.add_option("--server", options.server, "the lazynormd to measure")->check(CLI::ExistingFile);
   app.add_option("--output", output, "table, or json: an object a line")
       ->check(CLI::IsMember({"table", "json"}));
   CLI11_PARSE(app, argc, argv);
+  options.folder = fs::canonical(options.folder).string();
   std::vector<Row> rows;
   for (const std::string& part : parts) {
     const auto measured = part == "append"     ? MeasureAppends(options)

@@ -13,8 +13,9 @@ namespace lazynorm {
 struct StoreBenchOptions {
   int rounds = 5;
   absl::Duration slice = absl::Milliseconds(700);
-  std::string folder;  // on the disk to be measured
-  std::string server;  // a lazynormd
+  std::string folder;        // on the disk to be measured
+  int checkpoint_pages = 0;  // of the store; 0 for its default
+  std::string server;        // a lazynormd
 };
 
 // A folder that goes with this.
