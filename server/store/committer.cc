@@ -73,7 +73,7 @@ void Committer::Loop() {
     }
     if (!group.empty()) CommitGroup(std::move(group));
     StepChore();
-    if (wal_pages_ >= checkpoint_pages_ && failure().ok()) Checkpoint(SQLITE_CHECKPOINT_PASSIVE);
+    if (CheckpointIsDue()) Checkpoint(SQLITE_CHECKPOINT_PASSIVE);
     TellFatal();
   }
 }
@@ -164,9 +164,16 @@ void Committer::DropChores() {
   }
 }
 
+bool Committer::CheckpointIsDue() const {
+  MutexLock lock(&mutex_);
+  const int pages = writes_.empty() ? checkpoint_pages_ / 8 : checkpoint_pages_;
+  return wal_pages_ >= pages && failure_.ok();
+}
+
 void Committer::Checkpoint(int mode) {
   errno = 0;
   const int code = sqlite3_wal_checkpoint_v2(database_->handle(), nullptr, mode, nullptr, nullptr);
+  wal_pages_ = 0;  // the next commit tells again
   if (code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY) return;
   const absl::Status status = Judge(database_->Error(code, "checkpoint"));
   if (hooks_.on_warning) hooks_.on_warning(std::string(status.message()));

@@ -76,6 +76,7 @@ class Committer {
   absl::Status Apply(std::vector<Write>& group, const std::vector<absl::Status>& admitted);
   void StepChore();
   void DropChores();
+  bool CheckpointIsDue() const;
   void Checkpoint(int mode);
   void TellFatal();
   // Any error but STORE_FULL is the end. Returns what callers hear.
