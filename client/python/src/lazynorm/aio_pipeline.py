@@ -41,6 +41,7 @@ class AsyncPipeline:
         self._changed = asyncio.Condition()
         self._unanswered: deque[Any] = deque()
         self._sent = 0  # of the unanswered ones, those that went out on the present call
+        self._call = 0  # the present call's number
         self._ended = False  # there are no more items
 
     async def run(self, start: Callable[[AsyncIterator[Any]], Any],
@@ -49,8 +50,9 @@ class AsyncPipeline:
         reader = asyncio.create_task(self._read())
         try:
             while True:
+                self._call += 1
                 self._sent = 0
-                answers = start(self._outgoing())
+                answers = start(self._outgoing(self._call))
                 try:
                     async for answer in answers:
                         await self._answered()
@@ -81,11 +83,13 @@ class AsyncPipeline:
                 self._ended = True
                 self._changed.notify_all()
 
-    async def _outgoing(self) -> AsyncIterator[Any]:
+    async def _outgoing(self, call: int) -> AsyncIterator[Any]:
+        """The requests of one call. gRPC may still be waiting for the next one when the call has broken."""
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: self._ended or self._sent < len(self._unanswered))
-                if self._sent == len(self._unanswered):
+                await self._changed.wait_for(lambda: self._call != call or self._ended
+                                             or self._sent < len(self._unanswered))
+                if self._call != call or self._sent == len(self._unanswered):
                     return
                 request = self._unanswered[self._sent]
                 self._sent += 1

@@ -60,11 +60,12 @@ class Stubs:
     """The three services over a channel, by name."""
 
     def __init__(self, channel: Any):
-        self._services = {
-            "ModelService": model_service_pb2_grpc.ModelServiceStub(channel),
-            "TrainingService": training_service_pb2_grpc.TrainingServiceStub(channel),
-            "PredictionService": prediction_service_pb2_grpc.PredictionServiceStub(channel),
+        makers: dict[str, Any] = {
+            "ModelService": model_service_pb2_grpc.ModelServiceStub,
+            "TrainingService": training_service_pb2_grpc.TrainingServiceStub,
+            "PredictionService": prediction_service_pb2_grpc.PredictionServiceStub,
         }
+        self._services = {name: make(channel) for name, make in makers.items()}
         self._health = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=lambda request: request.SerializeToString(),

@@ -76,7 +76,7 @@ class LazyRegressor(_Estimator):
     def predict(self, X: npt.ArrayLike) -> Array:
         """[rows], or [rows, outputs] if there are several."""
         values = self._connected().predict(self.model, X).values
-        return values[:, 0] if values.shape[1] == 1 else values
+        return np.squeeze(values, axis=1) if values.shape[1] == 1 else values
 
     def score(self, X: npt.ArrayLike, y: npt.ArrayLike,
               sample_weight: Optional[npt.ArrayLike] = None) -> float:

@@ -51,7 +51,8 @@ def to_matrix(values: npt.ArrayLike, field: str) -> Matrix:
     head = Matrix(rows=array.shape[0], columns=array.shape[1]).SerializeToString()
     # Packed floats are an array's own bytes: parsing them is a copy, some 25 times faster than
     # filling the field number by number.
-    return Matrix.FromString(head + b"\x1a" + _varint(array.nbytes) + array.tobytes())
+    matrix: Matrix = Matrix.FromString(head + b"\x1a" + _varint(array.nbytes) + array.tobytes())
+    return matrix
 
 
 def from_matrix(matrix: Matrix) -> Array:
