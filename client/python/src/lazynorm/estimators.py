@@ -102,7 +102,8 @@ class LazyClassifier(_Estimator):
         """In ascending order, which is that of predict_proba's columns."""
         if self.classes is None:
             raise ValueError("classes: expected in the constructor or on the first partial_fit")
-        return np.unique(np.asarray(self.classes))
+        ascending: Array = np.unique(np.asarray(self.classes))
+        return ascending
 
     def partial_fit(self, X: npt.ArrayLike, y: npt.ArrayLike, classes: Optional[npt.ArrayLike] = None,
                     sample_weight: Optional[npt.ArrayLike] = None) -> "LazyClassifier":
