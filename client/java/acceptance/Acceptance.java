@@ -1,5 +1,6 @@
 package acceptance;
 
+import io.grpc.Status;
 import java.io.File;
 import java.util.ArrayList;
 import java.util.List;
@@ -7,7 +8,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
-import io.grpc.Status;
 import lazynorm.Client;
 import lazynorm.LazynormException;
 import lazynorm.Matrices;
