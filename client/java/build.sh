@@ -12,9 +12,11 @@ protoc --java_out="$out/generated" --grpc-java_out="$out/generated" \
   lazynorm/v1/*.proto google/rpc/*.proto
 jars=
 for jar in grpc-api grpc-context grpc-core grpc-netty grpc-protobuf grpc-protobuf-lite grpc-stub protobuf guava \
-  opencensus-api geronimo-annotation-1.3-spec netty-buffer netty-codec netty-codec-http netty-codec-http2 \
-  netty-common netty-handler netty-resolver netty-transport netty-transport-native-unix-common; do
-  [ ! -e "/usr/share/java/$jar.jar" ] || jars=$jars:/usr/share/java/$jar.jar
+  opencensus-api perfmark-api geronimo-annotation-1.3-spec netty-buffer netty-codec netty-codec-http \
+  netty-codec-http2 netty-common netty-handler netty-resolver netty-transport; do
+  jar=/usr/share/java/$jar.jar
+  [ -e "$jar" ] || { echo "$jar is missing; README.md names the packages" >&2 && exit 1; }
+  jars=$jars:$jar
 done
 echo "-cp $out/classes$jars" >"$out/classpath"
 find "$out/generated" "$here/lazynorm" "$here/acceptance" -name '*.java' >"$out/sources"
