@@ -16,13 +16,14 @@ heading() { printf '\n== %s\n' "$*"; }
 
 run_release() {
   heading "release"
+  install_missing $client_packages
   build release -DLAZYNORM_TESTS=ON
   ctest --test-dir build
 }
 
 run_clang() {
   heading "clang"
-  install_missing $clang_packages
+  install_missing $clang_packages $client_packages
   build clang
   ctest --test-dir build/clang
 }
