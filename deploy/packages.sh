@@ -4,11 +4,11 @@ build_packages="g++ cmake ninja-build pkg-config ccache mold libgrpc++-dev libpr
   protobuf-compiler protobuf-compiler-grpc libabsl-dev libeigen3-dev prometheus-cpp-dev
   libcivetweb-dev libspdlog-dev libcli11-dev libsqlite3-dev libxxhash-dev"
 test_packages="libgtest-dev libgmock-dev nlohmann-json3-dev python3 prometheus"
-# The clients in other languages, one line each: Python, Go, Java, Ruby; openssl makes certificates.
+# The clients in other languages: Python, Go, Java, Ruby; openssl makes certificates.
 client_packages="python3-venv python3-setuptools python3-wheel python3-grpcio python3-protobuf python3-numpy mypy
   golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev protoc-gen-go protoc-gen-go-grpc
-  openjdk-17-jdk-headless libgrpc-java libprotobuf-java libnetty-java libguava-java libperfmark-java libgeronimo-annotation-1.3-spec-java
-  protobuf-compiler-grpc-java-plugin
+  openjdk-17-jdk-headless libgrpc-java libprotobuf-java libnetty-java libnetty-tcnative-java libguava-java
+  libperfmark-java libgeronimo-annotation-1.3-spec-java protobuf-compiler-grpc-java-plugin
   ruby ruby-grpc
   openssl"
 clang_packages="clang-14 libclang-rt-14-dev llvm-14"

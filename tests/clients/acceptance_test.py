@@ -84,6 +84,14 @@ class AcceptanceTest(ServerTest):
         self.addCleanup(proxy.stop)
         self.accept(proxy.address, LAZYNORM_TLS_CA=certificate[0], LAZYNORM_TOKEN="a-token")
 
+    def test_a_server_of_another_authority_is_not_spoken_to(self):
+        proxy = Proxy(self.server().address, make_certificate(self.folder()))
+        self.addCleanup(proxy.stop)
+        other = make_certificate(self.folder())[0]
+        with self.assertRaisesRegex(AssertionError, "exit 1"):
+            run([*PROGRAMS[LANGUAGE], proxy.address], LAZYNORM_TLS_CA=other, LAZYNORM_TOKEN="a-token")
+        self.assertEqual(proxy.connections, 0)  # none got through its handshake
+
     def test_the_example_of_the_readme_runs_as_it_is(self):
         readme = (SOURCE / "README.md").read_text(encoding="utf-8")
         example = re.search(r"```(?:go|java|js|python|ruby)\n(.*?)```", readme, re.DOTALL).group(1)
