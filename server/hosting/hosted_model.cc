@@ -153,27 +153,34 @@ void HostedModel::Delete() {
 }
 
 void HostedModel::OnStep(const StepResult& result, const DurableModel& model, absl::Duration time) {
-  steps_.push_back({result, model.learner().diagnostics(), model.averages(), time});
+  steps_.push_back(
+      {result, model.learner().diagnostics().rows, model.averages().prequential_loss(), time});
 }
 
 void HostedModel::Tell(const Step& step) {
-  metrics_->Trained({.step = step.result.step,
-                     .rows = step.diagnostics.rows,
-                     .train_loss = step.averages.train_loss(),
-                     .prequential_loss = step.averages.prequential_loss(),
-                     .latest_prequential_loss = step.result.prequential_loss,
-                     .loss_gap = step.averages.loss_gap(),
-                     .gradient_norm = step.diagnostics.gradient_norm,
-                     .parameter_norm = step.diagnostics.parameter_norm,
-                     .batch_norm_shift = step.diagnostics.batch_norm_shift,
-                     .expert_weights = step.diagnostics.expert_weights,
+  metrics_->Trained({.rows = step.rows,
+                     .prequential_loss = step.result.prequential_loss,
                      .drift = step.result.drift,
-                     .drift_level = step.diagnostics.drift_level,
                      .step_time = step.time});
   if (step.result.drift) {
     spdlog::warn("event=drift model={} step={} prequential_loss={}", id_, step.result.step,
-                 step.averages.prequential_loss());
+                 step.average_loss);
   }
+}
+
+void HostedModel::Tell(const ModelView& view) {
+  metrics_->SetStatisticsFrozen(view.statistics_frozen);
+  metrics_->SetSnapshotTime(view.snapshot_time);
+  metrics_->SetRememberedPredictions(view.remembered_predictions);
+  metrics_->SetLearning({.train_loss = view.train_loss,
+                         .prequential_loss = view.prequential_loss,
+                         .loss_gap = view.loss_gap,
+                         .gradient_norm = view.gradient_norm,
+                         .parameter_norm = view.parameter_norm,
+                         .batch_norm_shift = view.batch_norm_shift,
+                         .expert_weights = view.expert_weights,
+                         .drift_level = view.drift_level});
+  metrics_->SetStep(view.step);  // last: with the first step the others are shown
 }
 
 // Read and shown under one lock: of two threads, the later one shows what is later.
@@ -211,10 +218,12 @@ std::shared_ptr<const ModelView> HostedModel::MakeView(const DurableModel& model
   now->update_time = model.update_time();
   now->train_loss = model.averages().train_loss();
   now->prequential_loss = model.averages().prequential_loss();
+  now->loss_gap = model.averages().loss_gap();
   now->gradient_norm = learner.diagnostics().gradient_norm;
   now->parameter_norm = learner.diagnostics().parameter_norm;
   now->batch_norm_shift = learner.diagnostics().batch_norm_shift;
   now->expert_weights = learner.expert_weights();
+  now->drift_level = learner.diagnostics().drift_level;
   now->drifts = learner.drift().drifts();
   now->last_drift_step = learner.drift().last_drift_step();
   now->remembered_predictions = learner.remembered().size();
@@ -226,10 +235,7 @@ std::shared_ptr<const ModelView> HostedModel::MakeView(const DurableModel& model
 
 void HostedModel::Publish(std::shared_ptr<const ModelView> view) {
   const int64_t step = view->step;
-  metrics_->SetStep(step);
-  metrics_->SetStatisticsFrozen(view->statistics_frozen);
-  metrics_->SetSnapshotTime(view->snapshot_time);
-  metrics_->SetRememberedPredictions(view->remembered_predictions);
+  Tell(*view);
   view_.Set(std::move(view));
   WakeWaiters(step);
 }

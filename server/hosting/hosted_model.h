@@ -37,11 +37,12 @@ struct ModelView {
   bool statistics_frozen = false;
   absl::Time create_time, update_time;
   // Exponentially weighted over the latest steps; NaN before the first.
-  double train_loss, prequential_loss;
+  double train_loss, prequential_loss, loss_gap;
   // Of the latest step, see StepDiagnostics.
   double gradient_norm = 0, parameter_norm = 0;
   std::vector<double> batch_norm_shift;
   std::vector<double> expert_weights;  // empty while lazy
+  double drift_level = 0;
   int64_t drifts = 0, last_drift_step = 0;
   int64_t remembered_predictions = 0;
   absl::Time snapshot_time;
@@ -126,8 +127,8 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   // A step that is applied and not yet known to be durable.
   struct Step {
     StepResult result;
-    StepDiagnostics diagnostics;
-    Averages averages;  // with it
+    int64_t rows;
+    double average_loss;  // prequential, with it
     absl::Duration time;
   };
 
@@ -135,6 +136,7 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   std::shared_ptr<const ModelView> MakeView(const DurableModel& model);
   void Publish(std::shared_ptr<const ModelView> view);
   void Tell(const Step& step);
+  void Tell(const ModelView& view);
   void WakeWaiters(int64_t step);
   absl::Status Gone() const;
 

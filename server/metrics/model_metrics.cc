@@ -90,27 +90,26 @@ ModelMetrics::ModelMetrics(absl::string_view model, absl::Span<const int> batch_
       step_seconds_(SecondsBuckets()) {}
 
 void ModelMetrics::Trained(const TrainedStep& step) {
-  train_loss_.Set(step.train_loss);
-  prequential_loss_.Set(step.prequential_loss);
   // One infinite observation would spoil the histogram's sum for good.
-  if (std::isfinite(step.latest_prequential_loss)) {
-    prequential_loss_distribution_.Observe(step.latest_prequential_loss);
+  if (std::isfinite(step.prequential_loss)) {
+    prequential_loss_distribution_.Observe(step.prequential_loss);
   }
-  step_.Set(static_cast<double>(step.step));
   rows_trained_.Increment(static_cast<double>(step.rows));
-  loss_gap_.Set(step.loss_gap);
   if (step.drift) drift_.Increment();
-  drift_level_.Set(step.drift_level);
-  gradient_norm_.Set(step.gradient_norm);
-  parameter_norm_.Set(step.parameter_norm);
-  const size_t layers = std::min(batch_norm_shift_.size(), step.batch_norm_shift.size());
-  for (size_t i = 0; i < layers; ++i) batch_norm_shift_[i].Set(step.batch_norm_shift[i]);
   step_seconds_.Observe(absl::ToDoubleSeconds(step.step_time));
-  {
-    MutexLock lock(&mutex_);
-    expert_weights_.assign(step.expert_weights.begin(), step.expert_weights.end());
-  }
-  trained_ = true;
+}
+
+void ModelMetrics::SetLearning(const LearningState& state) {
+  train_loss_.Set(state.train_loss);
+  prequential_loss_.Set(state.prequential_loss);
+  loss_gap_.Set(state.loss_gap);
+  gradient_norm_.Set(state.gradient_norm);
+  parameter_norm_.Set(state.parameter_norm);
+  drift_level_.Set(state.drift_level);
+  const size_t layers = std::min(batch_norm_shift_.size(), state.batch_norm_shift.size());
+  for (size_t i = 0; i < layers; ++i) batch_norm_shift_[i].Set(state.batch_norm_shift[i]);
+  MutexLock lock(&mutex_);
+  expert_weights_.assign(state.expert_weights.begin(), state.expert_weights.end());
 }
 
 void ModelMetrics::TrainRejected(absl::string_view reason) {
@@ -230,11 +229,8 @@ void ModelMetrics::Collect(std::vector<MetricFamily>* families) const {
     for (const auto& [reason, count] : rejected_) {
       add(kTrainRejected, WithLabel(count.Collect(), "reason", reason));
     }
-    for (size_t k = 0; k < expert_weights_.size(); ++k) {
-      add(kExpertWeight, WithLabel(GaugeOf(expert_weights_[k]), "expert", absl::StrCat(k)));
-    }
   }
-  if (!trained_) return;
+  if (step_.Value() == 0) return;
   add(kTrainLoss, train_loss_.Collect());
   add(kPrequentialLoss, prequential_loss_.Collect());
   add(kDriftLevel, drift_level_.Collect());
@@ -244,6 +240,10 @@ void ModelMetrics::Collect(std::vector<MetricFamily>* families) const {
   for (size_t i = 0; i < batch_norm_shift_.size(); ++i) {
     add(kBatchNormShift,
         WithLabel(batch_norm_shift_[i].Collect(), "layer", absl::StrCat(batch_norm_layers_[i])));
+  }
+  MutexLock lock(&mutex_);
+  for (size_t k = 0; k < expert_weights_.size(); ++k) {
+    add(kExpertWeight, WithLabel(GaugeOf(expert_weights_[k]), "expert", absl::StrCat(k)));
   }
 }
 

@@ -22,24 +22,27 @@ namespace lazynorm {
 
 // What one accepted and durable Train request did.
 struct TrainedStep {
-  int64_t step = 0;                    // the model's step after it
-  int64_t rows = 0;                    // of the request
-  double train_loss = 0;               // exponentially weighted, this step included
-  double prequential_loss = 0;         // exponentially weighted, this step included
-  double latest_prequential_loss = 0;  // of this step alone
-  double loss_gap = 0;                 // train less prequential loss, exponentially weighted
+  int64_t rows = 0;             // of the request
+  double prequential_loss = 0;  // of its rows
+  bool drift = false;           // found with it
+  absl::Duration step_time;     // computing it
+};
+
+// How a model's learning stands after its latest step, whoever took it.
+struct LearningState {
+  double train_loss = 0;        // exponentially weighted
+  double prequential_loss = 0;  // exponentially weighted
+  double loss_gap = 0;          // train less prequential loss, exponentially weighted
   double gradient_norm = 0;
   double parameter_norm = 0;
   absl::Span<const double> batch_norm_shift;  // one a batch-norm layer, in the order of AddModel
   absl::Span<const double> expert_weights;
-  bool drift = false;        // found with this step
-  double drift_level = 0;    // from 0 to 1, where drift is found
-  absl::Duration step_time;  // computing it
+  double drift_level = 0;  // from 0 to 1, where drift is found
 };
 
 // The series of one model. Made by Metrics::AddModel, shown until Metrics::RemoveModel; a late call
-// on a removed model's is harmless and seen by nobody. The series that only training gives a value
-// (losses, norms, shifts) appear with the first step. Thread-safe.
+// on a removed model's is harmless and seen by nobody. The series that only learning gives a value
+// (losses, norms, shifts) are shown of a model that has taken a step. Thread-safe.
 class ModelMetrics {
  public:
   // `batch_norm_layers`: the indices of the batch-norm layers, ascending.
@@ -50,8 +53,8 @@ class ModelMetrics {
   void TrainRejected(absl::string_view reason);
   // One Predict of that many rows was answered.
   void RowsPredicted(int64_t rows);
-  // Where the model stands without having been trained here: after recovery or a restored
-  // checkpoint.
+  // Where the model stands: after a step, but after recovery or a restored checkpoint too.
+  void SetLearning(const LearningState& state);
   void SetStep(int64_t step);
   void SetStatisticsFrozen(bool frozen);
   // Predictions that wait for their labels.
@@ -71,7 +74,6 @@ class ModelMetrics {
 
   const std::string model_;
   const std::vector<int> batch_norm_layers_;
-  std::atomic<bool> trained_ = false;
   std::atomic<int64_t> snapshot_micros_ = 0;  // since the epoch; 0: never
   prometheus::Gauge train_loss_;
   prometheus::Gauge prequential_loss_;

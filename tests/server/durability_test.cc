@@ -142,6 +142,26 @@ TEST_F(DurabilityTest, ARestartedServerGoesOnAsIfNothingHadHappened) {
   EXPECT_TRUE(Seen(client()) == Uninterrupted(60));
 }
 
+TEST_F(DurabilityTest, MetricsStandAfterARestartWhereTheyStoodBefore) {
+  const auto gauges = [&] {
+    std::vector<std::string> values;
+    for (const char* name :
+         {"model_step{model=\"m\"", "train_loss{model=\"m\"", "prequential_loss{model=\"m\"",
+          "loss_gap{model=\"m\"", "gradient_norm{model=\"m\"", "parameter_norm{model=\"m\"",
+          "drift_level{model=\"m\"", "batch_norm_shift{model=\"m\",layer=\"0\"",
+          "expert_weight{model=\"m\",expert=\"1\""}) {
+      values.push_back(Metric(absl::StrCat("lazynorm_", name, "}")));
+      EXPECT_NE(values.back(), "") << name;
+    }
+    return values;
+  };
+  ASSERT_TRUE(client().Create("m", kSpec).ok());
+  for (int i = 0; i < 20; ++i) Do(client(), i);
+  const std::vector<std::string> before = gauges();
+  Restart();
+  EXPECT_EQ(gauges(), before);
+}
+
 TEST_F(DurabilityTest, SnapshotsChangeNothing) {
   Options options = Kept();
   options.replay_budget = absl::Microseconds(1);  // one after nearly every turn

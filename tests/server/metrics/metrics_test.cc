@@ -27,19 +27,19 @@ RpcMetrics* AddTrain(Metrics& metrics) {
 }
 
 TrainedStep SomeStep() {
+  return {.rows = 8, .prequential_loss = 0.3, .step_time = absl::Microseconds(60)};
+}
+
+LearningState SomeState() {
   static constexpr double kShifts[] = {0.5, 0.25}, kWeights[] = {0.75, 0.25};
-  return {.step = 3,
-          .rows = 8,
-          .train_loss = 1.5,
+  return {.train_loss = 1.5,
           .prequential_loss = 2.5,
-          .latest_prequential_loss = 0.3,
           .loss_gap = -1,
           .gradient_norm = 4,
           .parameter_norm = 5,
           .batch_norm_shift = kShifts,
           .expert_weights = kWeights,
-          .drift_level = 0.125,
-          .step_time = absl::Microseconds(60)};
+          .drift_level = 0.125};
 }
 
 // What `command` prints, both its streams.
@@ -93,8 +93,9 @@ TEST(MetricsTest, CallsAreCountedByTheirCode) {
 TEST(MetricsTest, ATrainedStepShowsInEverySeriesOfItsModel) {
   Metrics metrics("test");
   const auto model = metrics.AddModel("a", {0, 4});
-  EXPECT_THAT(metrics.Expose(), Not(HasSubstr("lazynorm_train_loss")));
   model->Trained(SomeStep());
+  model->SetLearning(SomeState());
+  model->SetStep(3);
   model->RowsPredicted(5);
   model->RowsPredicted(2);
   model->SetStatisticsFrozen(true);
@@ -129,11 +130,24 @@ TEST(MetricsTest, ATrainedStepShowsInEverySeriesOfItsModel) {
   }
 }
 
+TEST(MetricsTest, WhatOnlyLearningGivesIsShownFromTheFirstStepOn) {
+  Metrics metrics("test");
+  const auto model = metrics.AddModel("a", {0, 4});
+  for (const int step : {0, 1, 0}) {
+    model->SetLearning(SomeState());
+    model->SetStep(step);
+    for (const char* name : {"train_loss", "prequential_loss", "batch_norm_shift", "expert_weight",
+                             "drift_level", "loss_gap", "gradient_norm", "parameter_norm"}) {
+      const auto shown = HasSubstr(absl::StrCat("\nlazynorm_", name, "{model=\"a\""));
+      EXPECT_EQ(testing::Value(metrics.Expose(), shown), step > 0) << name;
+    }
+  }
+}
+
 TEST(MetricsTest, DriftIsCountedFromZero) {
   Metrics metrics("test");
   const auto model = metrics.AddModel("a", {});
   EXPECT_THAT(metrics.Expose(), HasSubstr("\nlazynorm_drift_total{model=\"a\"} 0\n"));
-  EXPECT_THAT(metrics.Expose(), Not(HasSubstr("lazynorm_drift_level")));
   TrainedStep step = SomeStep();
   step.drift = true;
   model->Trained(step);
@@ -145,11 +159,12 @@ TEST(MetricsTest, DriftIsCountedFromZero) {
 TEST(MetricsTest, AnExpertThatIsNoMoreIsNotShown) {
   Metrics metrics("test");
   const auto model = metrics.AddModel("a", {});
-  model->Trained(SomeStep());
-  TrainedStep step = SomeStep();
+  model->SetLearning(SomeState());
+  LearningState state = SomeState();
   static constexpr double kAlone[] = {1};
-  step.expert_weights = kAlone;
-  model->Trained(step);
+  state.expert_weights = kAlone;
+  model->SetLearning(state);
+  model->SetStep(1);
   EXPECT_THAT(metrics.Expose(), HasSubstr("lazynorm_expert_weight{model=\"a\",expert=\"0\"} 1\n"));
   EXPECT_THAT(metrics.Expose(), Not(HasSubstr("expert=\"1\"")));
 }
@@ -157,9 +172,10 @@ TEST(MetricsTest, AnExpertThatIsNoMoreIsNotShown) {
 TEST(MetricsTest, ALossThatIsNotFiniteIsShownButKeptOutOfTheDistribution) {
   Metrics metrics("test");
   const auto model = metrics.AddModel("a", {});
-  TrainedStep step = SomeStep();
-  step.prequential_loss = step.latest_prequential_loss = std::numeric_limits<double>::infinity();
-  model->Trained(step);
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  model->Trained({.rows = 8, .prequential_loss = kInfinity});
+  model->SetLearning({.prequential_loss = kInfinity});
+  model->SetStep(1);
   const std::string text = metrics.Expose();
   EXPECT_THAT(text, HasSubstr("lazynorm_prequential_loss{model=\"a\"} +Inf\n"));
   EXPECT_THAT(text, HasSubstr("lazynorm_prequential_loss_distribution_sum{model=\"a\"} 0\n"));
@@ -200,6 +216,8 @@ TEST(MetricsTest, PromtoolHasNothingToSay) {
   const auto model = metrics.AddModel("a", {0, 4});
   metrics.AddModel("lazy", {0});
   model->Trained(SomeStep());
+  model->SetLearning(SomeState());
+  model->SetStep(3);
   model->TrainRejected("QUEUE_FULL");
   std::ofstream(path) << metrics.Expose();
   EXPECT_EQ(OutputOf(absl::StrCat("promtool check metrics < ", path)), "");
@@ -220,6 +238,8 @@ TEST(MetricsTest, MayBeUsedFromManyThreads) {
       for (int i = 0; i < 50; ++i) {
         const auto model = metrics.AddModel(name, {0, 1});
         model->Trained(SomeStep());
+        model->SetLearning(SomeState());
+        model->SetStep(i);
         model->TrainRejected("QUEUE_FULL");
         rpc->Started();
         rpc->Finished(absl::StatusCode::kOk, absl::Milliseconds(1));
