@@ -117,14 +117,18 @@ bool IsClassificationLoss(v1::LossKind loss) {
   return loss == v1::LOSS_KIND_CROSS_ENTROPY || loss == v1::LOSS_KIND_BCE_WITH_LOGITS;
 }
 
+absl::Status CheckBaseline(absl::string_view kind, v1::LossKind loss) {
+  const char* constant = IsClassificationLoss(loss) ? "majority" : "mean";
+  if (kind == "persistence" || kind == constant) return absl::OkStatus();
+  return InputError(absl::StrCat("--shadow-baseline ", kind,
+                                 " does not fit the model's loss; use persistence or ", constant));
+}
+
 absl::StatusOr<std::unique_ptr<Baseline>> MakeBaseline(absl::string_view kind,
                                                        const v1::Model& model, bool ahead) {
-  const bool classes = IsClassificationLoss(model.spec().loss().kind());
-  if (kind != "persistence" && kind != (classes ? "majority" : "mean")) {
-    return InputError(absl::StrCat("--shadow-baseline ", kind,
-                                   " does not fit the model's loss; use ", "persistence or ",
-                                   classes ? "majority" : "mean"));
-  }
+  const v1::LossKind loss = model.spec().loss().kind();
+  if (absl::Status status = CheckBaseline(kind, loss); !status.ok()) return status;
+  const bool classes = IsClassificationLoss(loss);
   const bool persistence = kind == "persistence";
   std::unique_ptr<Baseline> baseline;
   if (classes) {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/cli/examples.h"
@@ -19,6 +20,9 @@ class Baseline {
   virtual double Score(const Example& row) = 0;
 };
 
+// InputError: a kind of baseline that does not fit the loss.
+absl::Status CheckBaseline(absl::string_view kind, v1::LossKind loss);
+
 // `kind`, for a loss on quantities:
 //   persistence  the target of the row before; with --ahead this row's own value
 //   mean         the mean of the targets so far
@@ -27,7 +31,7 @@ class Baseline {
 //   persistence  the class of the row before (with --ahead: this row's), as likely to come again as
 //                it has been so far, (repeats + 1) / (rows + 2); the others share the rest
 // Before the first target the forecast is 0, or all classes alike.
-// InputError: a kind that does not fit the loss.
+// What CheckBaseline says.
 absl::StatusOr<std::unique_ptr<Baseline>> MakeBaseline(absl::string_view kind,
                                                        const v1::Model& model, bool ahead);
 

@@ -14,11 +14,11 @@ constexpr char kExamples[] =
     "  lazynorm create demand\n"
     "  lazynorm create demand --hidden 64,64 --lr 0.003\n"
     "  lazynorm create demand --preset torch --hidden 64,64 --normalize-input --lr 0.01\n"
-    "  lazynorm create species --like iris.csv --target species --loss cross_entropy\n"
+    "  lazynorm create species --like iris.csv --target species\n"
     "  lazynorm create demand --spec demand.textproto\n"
     "--like reads a table once: its columns (one-hot and date columns expanded) become the\n"
-    "feature_names, and for cross_entropy the target's values, as they first appear, the\n"
-    "class_names. A --spec file is taken as it is: no preset.";
+    "feature_names, and if the target is text (or with --loss cross_entropy) its values, as\n"
+    "they first appear, the class_names. A --spec file is taken as it is: no preset.";
 
 struct CreateFlags {
   std::string model;

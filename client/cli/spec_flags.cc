@@ -131,7 +131,9 @@ void AddShapeOptions(CLI::App* command, SpecFlags* flags) {
 
 void AddTrainingOptions(CLI::App* command, SpecFlags* flags) {
   command
-      ->add_option("--loss", flags->loss, "mse (default), l1, smooth_l1, huber, bce, cross_entropy")
+      ->add_option("--loss", flags->loss,
+                   "mse (default for numbers), l1, smooth_l1, huber, bce, cross_entropy (default "
+                   "where the target is text)")
       ->type_name("NAME")
       ->check(CLI::IsMember(LossNames()).description(""));
   command
@@ -209,8 +211,13 @@ absl::StatusOr<v1::ModelSpec> ToSpec(const SpecFlags& flags) {
 
 absl::Status FitToTable(const std::string& path, const ColumnOptions& columns,
                         v1::ModelSpec* spec) {
-  const bool cross_entropy = spec->loss().kind() == v1::LOSS_KIND_CROSS_ENTROPY;
   const bool mlp_open = spec->has_mlp() && spec->mlp().out_features() == 0;
+  if (mlp_open && spec->loss().kind() == v1::LOSS_KIND_UNSPECIFIED && !columns.targets.empty()) {
+    const absl::StatusOr<bool> text = TargetsAreText(path, columns);
+    if (!text.ok()) return text.status();
+    if (*text) spec->mutable_loss()->set_kind(v1::LOSS_KIND_CROSS_ENTROPY);
+  }
+  const bool cross_entropy = spec->loss().kind() == v1::LOSS_KIND_CROSS_ENTROPY;
   const bool classes_open = cross_entropy && spec->class_names_size() == 0 &&
                             !columns.targets.empty() && (mlp_open || path != "-");
   const absl::StatusOr<Survey> survey = SurveyTable(path, columns, classes_open);

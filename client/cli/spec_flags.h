@@ -41,8 +41,9 @@ std::string FirstGiven(const SpecFlags& flags);
 // flags beside it, or a momentum for an optimizer that has none.
 absl::StatusOr<v1::ModelSpec> ToSpec(const SpecFlags& flags);
 
-// Fills in what `path` tells and the spec leaves open: feature_names and, for cross entropy,
-// class_names (unless classes are numbers) and the number of outputs. InputError: the table.
+// Fills in what `path` tells and the spec leaves open: feature_names; cross entropy, where an mlp's
+// targets are text; and for cross entropy class_names (unless classes are numbers) and the number
+// of outputs. InputError: the table.
 absl::Status FitToTable(const std::string& path, const ColumnOptions& columns, v1::ModelSpec* spec);
 
 // Fills in the preset, last of all.

@@ -88,4 +88,19 @@ absl::StatusOr<Survey> SurveyTable(const std::string& path, const ColumnOptions&
   return survey;
 }
 
+absl::StatusOr<bool> TargetsAreText(const std::string& path, const ColumnOptions& options) {
+  if (path == "-") return false;
+  absl::StatusOr<CsvReader> table = CsvReader::Open(path);
+  if (!table.ok()) return table.status();
+  const absl::StatusOr<size_t> position = FindColumn(*table, options.targets.front());
+  if (!position.ok()) return position.status();
+  CsvRow row;
+  for (bool any = false;; any = true) {
+    const absl::StatusOr<bool> found = table->Next(&row);
+    if (!found.ok()) return found.status();
+    if (!*found) return any;
+    if (double number; absl::SimpleAtod(row[*position], &number)) return false;
+  }
+}
+
 }  // namespace lazynorm

@@ -25,6 +25,10 @@ struct Survey {
 absl::StatusOr<Survey> SurveyTable(const std::string& path, const ColumnOptions& options,
                                    bool with_targets);
 
+// Whether the first target column of `path` has values and none of them is a number. It reads up to
+// the first number. False of "-". InputError: the file or the column.
+absl::StatusOr<bool> TargetsAreText(const std::string& path, const ColumnOptions& options);
+
 }  // namespace lazynorm
 
 #endif  // LAZYNORM_CLIENT_CLI_SURVEY_H_

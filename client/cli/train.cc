@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/cli/baseline.h"
 #include "client/cli/commands.h"
 #include "client/cli/data_flags.h"
 #include "client/cli/errors.h"
@@ -44,6 +45,9 @@ absl::StatusOr<v1::Model> CreateFor(const Client& client, const TrainFlags& flag
   if (!spec.ok()) return spec.status();
   *request.mutable_spec() = *std::move(spec);
   absl::Status status = FitToTable(flags.train.path, flags.train.columns, request.mutable_spec());
+  if (status.ok() && !flags.train.baseline.empty()) {
+    status = CheckBaseline(flags.train.baseline, request.spec().loss().kind());
+  }
   if (!status.ok()) return status;
   ApplyPreset(flags.spec, request.mutable_spec());
   return client.CreateModel(request);
@@ -51,8 +55,11 @@ absl::StatusOr<v1::Model> CreateFor(const Client& client, const TrainFlags& flag
 
 absl::StatusOr<v1::Model> FindOrCreate(const Client& client, const TrainFlags& flags) {
   absl::StatusOr<v1::Model> model = client.GetModel(flags.model);
-  if (!absl::IsNotFound(model.status())) return model;
-  if (flags.create) return CreateFor(client, flags);
+  if (flags.create && absl::IsNotFound(model.status())) return CreateFor(client, flags);
+  if (const std::string option = FirstGiven(flags.spec); model.ok() && !option.empty()) {
+    std::cerr << "note: model " << flags.model << " is there already; " << option
+              << " is not used\n";
+  }
   return model;
 }
 

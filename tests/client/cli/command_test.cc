@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
@@ -217,6 +218,24 @@ TEST_F(CommandTest, ClassesThatAreNumbersKeepTheirNumbers) {
   EXPECT_EQ(state().models["m"].spec().mlp().out_features(), 3);
 }
 
+TEST_F(CommandTest, TargetsThatAreTextAreClassesUnlessALossIsGiven) {
+  const std::string text = File("text.csv", "x,y\n1,sun\n2,rain\n3,sun\n");
+  ASSERT_EQ(Run("create a --target y --like " + text).code, 0);
+  EXPECT_EQ(state().models["a"].spec().loss().kind(), v1::LOSS_KIND_CROSS_ENTROPY);
+  EXPECT_THAT(state().models["a"].spec().class_names(), ElementsAre("sun", "rain"));
+  EXPECT_FALSE(state().models["a"].spec().learning().normalize_targets());
+  EXPECT_EQ(Run("train b --create " + text + " --target y").code, 0);
+  EXPECT_EQ(state().models["b"].spec().loss().kind(), v1::LOSS_KIND_CROSS_ENTROPY);
+  ASSERT_EQ(Run("create c --loss l1 --target y --like " + text).code, 0);
+  EXPECT_EQ(state().models["c"].spec().loss().kind(), v1::LOSS_KIND_L1);
+  for (const char* rows : {"1,n/a\n2,1\n", "1,1\n2,n/a\n", ""}) {  // not a text, or nothing to tell
+    const std::string file = File("numbers.csv", absl::StrCat("x,y\n", rows));
+    ASSERT_EQ(Run("create d --target y --like " + file).code, 0);
+    EXPECT_EQ(state().models["d"].spec().loss().kind(), v1::LOSS_KIND_UNSPECIFIED);
+    ASSERT_EQ(Run("delete d").code, 0);
+  }
+}
+
 TEST_F(CommandTest, MomentumNeedsAnOptimizerThatHasOne) {
   const Outcome outcome = Run("create m --momentum 0.9");
   EXPECT_EQ(outcome.code, 2);
@@ -378,7 +397,9 @@ TEST_F(CommandTest, TrainCreatesTheModelWhenAskedTo) {
   const std::string line = "train m " + file + " --target y --one-hot k --create --hidden 8";
   ASSERT_EQ(Run(line).code, 0);
   EXPECT_THAT(state().models["m"].spec().feature_names(), ElementsAre("a", "k=p", "k=q"));
-  EXPECT_EQ(Run(line).code, 0) << "the model that is there is used";
+  const Outcome again = Run(line);
+  EXPECT_EQ(again.code, 0) << "the model that is there is used";
+  EXPECT_THAT(again.err, HasSubstr("note: model m is there already; --hidden is not used"));
   EXPECT_THAT(Run("train m " + file + " --target y --lr 3").err, HasSubstr("add --create"));
 }
 
@@ -416,6 +437,14 @@ TEST_F(CommandTest, ABaselineMustFitTheLoss) {
   EXPECT_EQ(outcome.code, 2);
   EXPECT_THAT(outcome.err, HasSubstr("persistence or mean"));
   EXPECT_EQ(state().trained.size(), 0u);
+}
+
+TEST_F(CommandTest, WhereTheBaselineDoesNotFitNothingIsCreated) {
+  const Outcome outcome = Run("train m " + File("t.csv", "a,y\n1,2\n") +
+                              " --target y --create --shadow-baseline majority");
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("persistence or mean"));
+  EXPECT_EQ(state().models.count("m"), 0u);
 }
 
 // Prediction.
