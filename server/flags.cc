@@ -17,6 +17,8 @@ ABSL_FLAG(std::vector<std::string>, listen, kDefaults.listen,
           "where to serve gRPC: host:port and unix:path, separated by commas; port 0 picks one");
 ABSL_FLAG(std::string, metrics_listen, kDefaults.metrics_listen,
           "where to serve /metrics, /healthz and /readyz over HTTP; empty for nowhere");
+ABSL_FLAG(bool, web_page, kDefaults.web_page,
+          "whether / of --metrics_listen is a page with live charts of the models");
 ABSL_FLAG(std::string, data_dir, kDefaults.data_dir,
           "the folder that holds the models; made if need be; one process at a time");
 ABSL_FLAG(std::string, store, kDefaults.store,
@@ -31,9 +33,10 @@ ABSL_FLAG(std::string, recover, kDefaults.recover,
           "answers DATA_LOSS) or strict (do not start)");
 ABSL_FLAG(std::string, restore_from, kDefaults.restore_from,
           "a folder written by \"lazynorm backup\", to begin with when --data_dir is still empty");
-ABSL_FLAG(int, snapshots_per_model, kDefaults.snapshots_per_model,
-          "snapshots kept of each model, the oldest go: the journal, and with it \"lazynorm restore "
-          "--step\", reaches back to the oldest");
+ABSL_FLAG(
+    int, snapshots_per_model, kDefaults.snapshots_per_model,
+    "snapshots kept of each model, the oldest go: the journal, and with it \"lazynorm restore "
+    "--step\", reaches back to the oldest");
 ABSL_FLAG(int, checkpoints_per_model, kDefaults.checkpoints_per_model,
           "checkpoints kept of each model, the oldest go; 0 keeps all");
 ABSL_FLAG(absl::Duration, replay_budget, kDefaults.replay_budget,
@@ -69,6 +72,7 @@ namespace lazynorm {
 Options OptionsFromFlags() {
   return {.listen = absl::GetFlag(FLAGS_listen),
           .metrics_listen = absl::GetFlag(FLAGS_metrics_listen),
+          .web_page = absl::GetFlag(FLAGS_web_page),
           .data_dir = absl::GetFlag(FLAGS_data_dir),
           .store = absl::GetFlag(FLAGS_store),
           .durability = absl::GetFlag(FLAGS_durability),

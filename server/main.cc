@@ -82,9 +82,9 @@ int main(int argc, char** argv) {
   }
   (*server)->BeginDrain();
   if (WaitForSignal(signals, options.drain)) _exit(1);
-  // From now on a signal ends the process at once.
-  signal(SIGTERM, SIG_DFL);
-  signal(SIGINT, SIG_DFL);
+  // From now on a signal ends the process at once, also where it is process 1 and has no defaults.
+  signal(SIGTERM, [](int) { _exit(1); });
+  signal(SIGINT, [](int) { _exit(1); });
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   (*server)->Stop(absl::Seconds(30));
   spdlog::info("event=stopped");

@@ -15,6 +15,7 @@ struct Options {
   // TCP addresses and unix: sockets; port 0 picks a free one.
   std::vector<std::string> listen = {"127.0.0.1:50051"};
   std::string metrics_listen = "127.0.0.1:9464";  // empty: none
+  bool web_page = true;                           // at / of metrics_listen
   std::string data_dir = "lazynorm-data";         // where the default store lives
   std::string store;                              // see OpenStore; empty: SQLite in data_dir
   std::string durability = "fsync";               // fsync, async or none

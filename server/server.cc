@@ -145,7 +145,7 @@ absl::Status Server::Open() {
   if (!options_.metrics_listen.empty()) {
     ASSIGN_OR_RETURN(http_, MetricsHttp::Start(
                                 options_.metrics_listen, *metrics_, [] { return true; },
-                                [this] { return ready_.load(); }));
+                                [this] { return ready_.load(); }, options_.web_page));
   }
   RETURN_IF_ERROR(registry_.Recover(options_.recover == "strict"));
   if (!options_.models_dir.empty()) {

@@ -15,11 +15,18 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/page/page.h"
 
 namespace lazynorm {
 namespace {
 
 constexpr char kPlain[] = "text/plain; charset=utf-8";
+constexpr char kHtml[] =
+    "text/html; charset=utf-8\r\n"
+    "Cache-Control: no-cache\r\n"
+    "X-Content-Type-Options: nosniff\r\n"
+    "Content-Security-Policy: default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data:; connect-src 'self'";
 constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
 
 void Respond(mg_connection* connection, const char* status, const char* type,
@@ -30,11 +37,12 @@ void Respond(mg_connection* connection, const char* status, const char* type,
   mg_write(connection, body.data(), body.size());
 }
 
-// Answers the three paths; everything else is 404.
+// Answers the known paths; everything else is 404.
 class Handler : public CivetHandler {
  public:
-  Handler(const Metrics& metrics, std::function<bool()> healthy, std::function<bool()> ready)
-      : metrics_(metrics), healthy_(std::move(healthy)), ready_(std::move(ready)) {}
+  Handler(const Metrics& metrics, std::function<bool()> healthy, std::function<bool()> ready,
+          bool page)
+      : metrics_(metrics), healthy_(std::move(healthy)), ready_(std::move(ready)), page_(page) {}
 
   bool handleGet(CivetServer*, mg_connection* connection) override {
     const absl::string_view path = mg_get_request_info(connection)->local_uri;
@@ -44,6 +52,8 @@ class Handler : public CivetHandler {
       RespondProbe(connection, healthy_(), "unhealthy\n");
     } else if (path == "/readyz") {
       RespondProbe(connection, ready_(), "not ready\n");
+    } else if (path == "/" && page_) {
+      Respond(connection, "200 OK", kHtml, kPage);
     } else {
       Respond(connection, "404 Not Found", kPlain, "not found\n");
     }
@@ -62,6 +72,7 @@ class Handler : public CivetHandler {
   const Metrics& metrics_;
   const std::function<bool()> healthy_;
   const std::function<bool()> ready_;
+  const bool page_;
 };
 
 }  // namespace
@@ -69,7 +80,8 @@ class Handler : public CivetHandler {
 absl::StatusOr<std::unique_ptr<MetricsHttp>> MetricsHttp::Start(absl::string_view address,
                                                                 const Metrics& metrics,
                                                                 std::function<bool()> healthy,
-                                                                std::function<bool()> ready) {
+                                                                std::function<bool()> ready,
+                                                                bool page) {
   // Civetweb would take more than addresses here: lists, TLS marks, bare ports.
   const size_t colon = address.rfind(':');
   int port = 0;
@@ -78,7 +90,7 @@ absl::StatusOr<std::unique_ptr<MetricsHttp>> MetricsHttp::Start(absl::string_vie
     return absl::InvalidArgumentError(
         absl::StrCat("metrics address: expected HOST:PORT, got \"", address, "\""));
   }
-  auto handler = std::make_unique<Handler>(metrics, std::move(healthy), std::move(ready));
+  auto handler = std::make_unique<Handler>(metrics, std::move(healthy), std::move(ready), page);
   const std::vector<std::string> options = {
       "listening_ports", std::string(address), "num_threads", "2", "request_timeout_ms", "10000"};
   try {

@@ -16,16 +16,17 @@ namespace lazynorm {
 class Metrics;
 
 // The small HTTP server beside gRPC: /metrics for Prometheus, /healthz and /readyz for probes (200
-// "ok", or 503 and a word). Serves from Start until destroyed. Thread-safe.
+// "ok", or 503 and a word), and at / a page with live charts for people. Serves from Start until
+// destroyed. Thread-safe.
 class MetricsHttp {
  public:
   // Listens on `address`, "127.0.0.1:9464"; port 0 picks a free one. The callbacks are asked on the
-  // HTTP server's threads. `metrics` must outlive the result. INVALID_ARGUMENT for an address that
-  // is none, UNAVAILABLE if the port is taken.
+  // HTTP server's threads. Without `page`, / is not found. `metrics` must outlive the result.
+  // INVALID_ARGUMENT for an address that is none, UNAVAILABLE if the port is taken.
   static absl::StatusOr<std::unique_ptr<MetricsHttp>> Start(absl::string_view address,
                                                             const Metrics& metrics,
                                                             std::function<bool()> healthy,
-                                                            std::function<bool()> ready);
+                                                            std::function<bool()> ready, bool page);
   ~MetricsHttp();
 
   // The port that is listened on.

@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "server/metrics/buckets.h"
+#include "server/metrics/process_metrics.h"
 
 namespace lazynorm {
 namespace {
@@ -46,7 +48,8 @@ prometheus::Counter* AddCounter(prometheus::Registry& registry, const char* name
 }  // namespace
 
 Metrics::Metrics(absl::string_view version)
-    : registry_(std::make_unique<prometheus::Registry>()),
+    : start_(absl::Now()),
+      registry_(std::make_unique<prometheus::Registry>()),
       commit_seconds_(&prometheus::BuildHistogram()
                            .Name("lazynorm_journal_commit_seconds")
                            .Help("Time of a group commit of the journal.")
@@ -129,6 +132,7 @@ std::string Metrics::Expose() const {
     for (const auto& [name, model] : models_) model->Collect(&of_models);
   }
   families.push_back(std::move(count));
+  for (MetricFamily& family : ProcessFamilies(start_)) families.push_back(std::move(family));
   std::copy_if(std::make_move_iterator(of_models.begin()), std::make_move_iterator(of_models.end()),
                std::back_inserter(families),
                [](const MetricFamily& family) { return !family.metric.empty(); });

@@ -47,6 +47,7 @@ class Metrics {
   std::string Expose() const;
 
  private:
+  const absl::Time start_;
   const std::unique_ptr<prometheus::Registry> registry_;  // thread-safe itself
   prometheus::Histogram* const commit_seconds_;
   prometheus::Counter* const journal_bytes_;

@@ -16,6 +16,7 @@
 namespace lazynorm {
 namespace {
 
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -46,9 +47,11 @@ class MetricsHttpTest : public testing::Test {
     ASSERT_GT(http_->port(), 0);
   }
 
-  absl::StatusOr<std::unique_ptr<MetricsHttp>> Start(const std::string& address) {
+  absl::StatusOr<std::unique_ptr<MetricsHttp>> Start(const std::string& address,
+                                                     bool page = false) {
     return MetricsHttp::Start(
-        address, metrics_, [this] { return healthy_.load(); }, [this] { return ready_.load(); });
+        address, metrics_, [this] { return healthy_.load(); }, [this] { return ready_.load(); },
+        page);
   }
 
   Metrics metrics_{"1.2.3"};
@@ -73,6 +76,17 @@ TEST_F(MetricsHttpTest, ProbesFollowTheirCallbacks) {
   ready_ = true;
   EXPECT_THAT(Get(http_->port(), "/healthz"), StartsWith("HTTP/1.1 503 "));
   EXPECT_THAT(Get(http_->port(), "/readyz"), StartsWith("HTTP/1.1 200 OK\r\n"));
+}
+
+TEST_F(MetricsHttpTest, ThePageIsServedWhereItIsWantedAndNeedsNothingFromElsewhere) {
+  const auto http = Start("127.0.0.1:0", true);
+  ASSERT_TRUE(http.ok()) << http.status();
+  const std::string page = Get((*http)->port(), "/");
+  EXPECT_THAT(page, StartsWith("HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"));
+  EXPECT_THAT(page, HasSubstr("\r\nContent-Security-Policy: default-src 'none'; "));
+  EXPECT_THAT(page, HasSubstr("\r\n\r\n<!doctype html>"));
+  EXPECT_THAT(page, EndsWith("</html>\n"));
+  EXPECT_THAT(Get((*http)->port(), "/index.html"), StartsWith("HTTP/1.1 404 "));
 }
 
 TEST_F(MetricsHttpTest, AnythingElseIsNotFound) {

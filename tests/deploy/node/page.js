@@ -1,0 +1,57 @@
+// Opens a server's page in headless Chromium and tells what a person would see: page.js URL FOLDER SECONDS.
+// Screenshots go to FOLDER: light.png, dark.png, narrow.png. A line on standard input ("gone") says that the
+// server has been ended; what the page says then is told last. Output: a JSON object a line.
+import readline from 'node:readline';
+import puppeteer from 'puppeteer-core';
+
+const [url, folder, seconds] = process.argv.slice(2);
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const browser = await puppeteer.launch({
+  executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
+});
+
+function look() {
+  const text = (from, selector) => from.querySelector(selector)?.textContent ?? '';
+  return {
+    state: text(document, '#state'),
+    version: text(document, '#version'),
+    shown: text(document, '#shown'),
+    background: getComputedStyle(document.body).backgroundColor,
+    figures: Object.fromEntries([...document.querySelectorAll('#figures div')].map((f) => [text(f, 'dt'), text(f, 'dd')])),
+    wide: document.documentElement.scrollWidth > innerWidth,
+    models: [...document.querySelectorAll('article')].map((card) => ({
+      name: text(card, 'h2'),
+      charts: [...card.querySelectorAll('figure')].map((figure) => ({
+        title: text(figure, 'figcaption div'),
+        label: figure.querySelector('svg').getAttribute('aria-label'),
+        lines: [...figure.querySelectorAll('path')].map((line) => line.getAttribute('d')),
+      })),
+    })),
+  };
+}
+
+try {
+  const page = await browser.newPage();
+  const complaints = [], hosts = new Set();
+  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+  page.on('pageerror', (error) => complaints.push(error.message));
+  page.on('request', (request) => request.url().startsWith('data:') || hosts.add(new URL(request.url()).host));
+  await page.setViewport({ width: 1280, height: 800 });
+  await page.goto(url);
+  await sleep(seconds * 1000);
+  for (const [name, scheme, width] of [['light', 'light', 1280], ['dark', 'dark', 1280], ['narrow', 'light', 400]]) {
+    await page.setViewport({ width, height: 800 });
+    await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+    await sleep(300);
+    await page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });
+    console.log(JSON.stringify({ name, ...(await page.evaluate(look)) }));
+  }
+  await page.type('#filter', 'no such model');
+  await sleep(2500);
+  console.log(JSON.stringify({ name: 'filtered', ...(await page.evaluate(look)), complaints, hosts: [...hosts] }));
+  for await (const _ of readline.createInterface({ input: process.stdin })) break;
+  await sleep(3500);
+  console.log(JSON.stringify({ name: 'gone', ...(await page.evaluate(look)) }));
+} finally {
+  await browser.close();
+}
