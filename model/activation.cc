@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "model/kernels.h"
 #include "model/plan.h"
 
 namespace lazynorm {
@@ -42,7 +43,7 @@ void Activate(const ActivationSpec& spec, const float* x, int64_t n, float* y) {
     case ActivationKind::kIdentity:
       return Each(x, n, y, [](float v) { return v; });
     case ActivationKind::kRelu:
-      return Each(x, n, y, [](float v) { return v < 0 ? 0.0f : v; });  // NaN stays
+      return ActiveKernels().relu(x, n, y);
     case ActivationKind::kLeakyRelu: {
       const float slope = static_cast<float>(spec.negative_slope);
       return Each(x, n, y, [slope](float v) { return v > 0 ? v : slope * v; });
@@ -71,12 +72,7 @@ void ActivateGradient(const ActivationSpec& spec, const float* x, const float* y
     case ActivationKind::kIdentity:
       return EachGradient(x, y, g, n, grad_x, [](float, float) { return 1.0f; });
     case ActivationKind::kRelu:
-      // Chosen, not multiplied: a loop without branches, and torch's 0 whatever the gradient is.
-      for (int64_t i = 0; i < n; ++i) {
-        const float gradient = g[i];
-        grad_x[i] = x[i] > 0 ? gradient : 0.0f;
-      }
-      return;
+      return ActiveKernels().relu_gradient(x, g, n, grad_x);
     case ActivationKind::kLeakyRelu: {
       const float slope = static_cast<float>(spec.negative_slope);
       return EachGradient(x, y, g, n, grad_x,

@@ -8,10 +8,6 @@
 
 namespace lazynorm {
 
-double InverseStd(double var, double eps) {
-  return var + eps > 0 ? 1 / std::sqrt(var + eps) : 0;
-}
-
 int BatchNorm::Resolve(int in_features, Layout& layout) {
   features_ = in_features;
   if (spec_.affine) {
@@ -84,12 +80,13 @@ void BatchNorm::MeasureShift(const NetworkState& state) {
   shift_ = 0;
   if (state.counters[batches_] == 0) return;
   const double* mean = RunningMean(state);
-  const double* var = RunningVar(state);
+  double* inverse_std = inverse_std_.Reserve(features_);
+  ActiveKernels().inverse_std(RunningVar(state), 1, spec_.eps, features_, inverse_std);
   for (int c = 0; c < features_; ++c) {
-    const double d = (batch_mean_.data()[c] - mean[c]) * InverseStd(var[c], spec_.eps);
-    shift_ += d * d / features_;
+    const double d = (batch_mean_.data()[c] - mean[c]) * inverse_std[c];
+    shift_ += d * d;
   }
-  shift_ = std::sqrt(shift_);
+  shift_ = std::sqrt(shift_ / features_);
 }
 
 void BatchNorm::Forward(const StepContext& step, ConstMatrixView x, MatrixView y) {
@@ -104,25 +101,34 @@ void BatchNorm::Forward(const StepContext& step, ConstMatrixView x, MatrixView y
   }
   if (batch) {
     mean = batch_mean_.data();
-    for (int c = 0; c < features_; ++c) {
-      inverse_std[c] = InverseStd(batch_squares_.data()[c] / x.rows(), spec_.eps);
-    }
+    kernels.inverse_std(batch_squares_.data(), static_cast<double>(x.rows()), spec_.eps, features_,
+                        inverse_std);
   } else {
     const NetworkState& known = step.mode == Mode::kTrain ? step.next : step.state;
     mean = RunningMean(known);
-    for (int c = 0; c < features_; ++c) {
-      inverse_std[c] = InverseStd(RunningVar(known)[c], spec_.eps);
-    }
+    kernels.inverse_std(RunningVar(known), 1, spec_.eps, features_, inverse_std);
   }
-  float* xhat = spec_.affine ? xhat_.Reserve(x.size()) : y.data();
+  Normalize(step, x, mean, y);
+}
+
+void BatchNorm::Normalize(const StepContext& step, ConstMatrixView x, const double* mean,
+                          MatrixView y) {
+  const Kernels& kernels = ActiveKernels();
+  const double* inverse_std = inverse_std_.data();
+  const float* weight = step.state.parameters.data() + weight_;
+  const float* bias = step.state.parameters.data() + bias_;
+  float* xhat = spec_.affine ? Keep(x.size()) : y.data();
+  if (spec_.affine && !running()) {
+    return kernels.normalize(x.data(), mean, inverse_std, weight, bias, relu_, x.rows(), features_,
+                             xhat, y.data());
+  }
   kernels.standardize(x.data(), mean, inverse_std, x.rows(), features_, xhat);
   if (running()) {
     for (int64_t i = 0; i < x.size(); ++i) xhat[i] = std::clamp(xhat[i], -kCut, kCut);
   }
   if (!spec_.affine) return;
-  const float* parameters = step.state.parameters.data();
-  kernels.scale_shift(xhat, parameters + weight_, parameters + bias_, x.rows(), features_,
-                      y.data());
+  kernels.scale_shift(xhat, weight, bias, x.rows(), features_, y.data());
+  if (relu_) kernels.relu(y.data(), y.size(), y.data());
 }
 
 void BatchNorm::Backward(const StepContext& step, ConstMatrixView x, ConstMatrixView y,
@@ -130,11 +136,12 @@ void BatchNorm::Backward(const StepContext& step, ConstMatrixView x, ConstMatrix
   const Kernels& kernels = ActiveKernels();
   const int64_t rows = x.rows();
   const bool batch = UsesBatchStatistics(step.mode);
-  const float* xhat = spec_.affine ? xhat_.data() : y.data();
+  const float* xhat = spec_.affine ? Keep(x.size()) : y.data();
+  const float* gate = relu_ ? y.data() : nullptr;
   double* sum_g = sum_g_.Reserve(features_);
   double* sum_gx = sum_gx_.Reserve(features_);
   if (spec_.affine || batch) {
-    kernels.column_dots(grad_y.data(), xhat, rows, features_, sum_g, sum_gx);
+    kernels.column_dots(grad_y.data(), gate, xhat, rows, features_, sum_g, sum_gx);
   }
   if (spec_.affine) {
     for (int c = 0; c < features_; ++c) {
@@ -149,7 +156,7 @@ void BatchNorm::Backward(const StepContext& step, ConstMatrixView x, ConstMatrix
     sum_g[c] = batch ? sum_g[c] / rows : 0;
     sum_gx[c] = batch ? sum_gx[c] / rows : 0;
   }
-  kernels.batch_norm_gradient(grad_y.data(), xhat, sum_g, sum_gx, scale, rows, features_,
+  kernels.batch_norm_gradient(grad_y.data(), gate, xhat, sum_g, sum_gx, scale, rows, features_,
                               grad_x->data());
   if (!running()) return;
   for (int64_t i = 0; i < x.size(); ++i) {

@@ -2,6 +2,7 @@
 #define LAZYNORM_MODEL_BATCH_NORM_H_
 
 #include "model/layer.h"
+#include "model/workspace.h"
 
 namespace lazynorm {
 
@@ -41,7 +42,8 @@ class BatchNorm : public Layer {
   // Where RUNNING cuts what it has normalised.
   static constexpr float kCut = 10;
 
-  explicit BatchNorm(const BatchNormSpec& spec) : spec_(spec) {}
+  // `index`: the place in the network.
+  explicit BatchNorm(const BatchNormSpec& spec, int index = 0) : spec_(spec), index_(index) {}
 
   int Resolve(int in_features, Layout& layout) override;
   void Initialize(const Random& random, NetworkState& state) const override;
@@ -50,6 +52,8 @@ class BatchNorm : public Layer {
                 ConstMatrixView grad_y, float* gradients, MatrixView* grad_x) override;
   void AddTo(PlanBuilder& plan, const NetworkState& state) const override;
   bool UsesBatchStatistics(Mode mode) const override;
+  bool DependsOnMode() const override { return true; }
+  bool TakeRelu() override { return relu_ = spec_.affine; }
   bool PassesShift() const override { return true; }
   ParameterRange Bias() const override;
   bool HasParameters() const override { return spec_.affine; }
@@ -67,19 +71,20 @@ class BatchNorm : public Layer {
   void Track(const StepContext& step, int64_t rows);
   void TrackRunning(const StepContext& step, int64_t rows);
   void MeasureShift(const NetworkState& state);
+  void Normalize(const StepContext& step, ConstMatrixView x, const double* mean, MatrixView y);
+
+  float* Keep(int64_t size) { return Workspace::OfThread().layer(index_).kept.Reserve(size); }
 
   BatchNormSpec spec_;
+  int index_;
   int features_ = 0;
+  bool relu_ = false;                         // does the one behind as well
   int64_t weight_ = 0, bias_ = 0;             // places among the parameters
   int64_t mean_ = 0, var_ = 0, batches_ = 0;  // among the statistics, and the counters
   double shift_ = 0;
-  // Of the latest Forward: the batch's mean and sum of squares, 1 / std, and xhat.
+  // Of the latest Forward: the batch's mean and sum of squares, and 1 / std.
   Buffer<double> batch_mean_, batch_squares_, inverse_std_, sum_g_, sum_gx_;
-  Buffer<float> xhat_;
 };
-
-// 1 / sqrt(var + eps), 0 where that is infinite.
-double InverseStd(double var, double eps);
 
 }  // namespace lazynorm
 

@@ -16,6 +16,7 @@ class Dropout : public Layer {
   void Forward(const StepContext& step, ConstMatrixView x, MatrixView y) override;
   void Backward(const StepContext& step, ConstMatrixView x, ConstMatrixView y,
                 ConstMatrixView grad_y, float* gradients, MatrixView* grad_x) override;
+  bool DependsOnMode() const override { return true; }
   void AddTo(PlanBuilder&, const NetworkState&) const override {}
 
  private:

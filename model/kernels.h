@@ -66,12 +66,18 @@ struct Kernels {
   int64_t (*packed_size)(int64_t k, int64_t n);
   // Lays B, [k, n] with any strides, out for Gemm.
   void (*pack)(Strided b, int64_t k, int64_t n, float* packed);
+  // The same of float(B[k, n] * column_scale[n] * row_scale[k]), multiplied in double.
+  void (*pack_scaled)(Strided b, const double* row_scale, const double* column_scale, int64_t k,
+                      int64_t n, float* packed);
   // C[m, n] = A[m, k] B[k, n] + bias[n]; bias may be null. Each element is one chain of
-  // multiply-adds in the order of k, begun with the bias.
-  void (*gemm)(GemmShape shape, Strided a, const float* packed_b, const float* bias, float* c);
+  // multiply-adds in the order of k, begun with the bias; then relu, if asked for.
+  void (*gemm)(GemmShape shape, Strided a, const float* packed_b, const float* bias, bool relu,
+               float* c);
 
   // sum[c] = sum over rows of x[r, c], in double.
   void (*column_sums)(const float* x, int64_t rows, int64_t columns, double* sum);
+  // y[c] = 1 / sqrt(squares[c] / count + eps), or 0 where the root is not above 0.
+  void (*inverse_std)(const double* squares, double count, double eps, int64_t columns, double* y);
   // sum[c] = sum over rows of (x[r, c] - mean[c])^2, in double.
   void (*column_squares)(const float* x, const double* mean, int64_t rows, int64_t columns,
                          double* sum);
@@ -81,13 +87,22 @@ struct Kernels {
   // y = weight * x + bias
   void (*scale_shift)(const float* x, const float* weight, const float* bias, int64_t rows,
                       int64_t columns, float* y);
-  // sum_g[c] = sum g[r, c], sum_gx[c] = sum g[r, c] x[r, c], in double.
-  void (*column_dots)(const float* g, const float* x, int64_t rows, int64_t columns, double* sum_g,
-                      double* sum_gx);
-  // y = float((g - mean_g - x mean_gx) * scale), in double inside.
-  void (*batch_norm_gradient)(const float* g, const float* x, const double* mean_g,
-                              const double* mean_gx, const double* scale, int64_t rows,
-                              int64_t columns, float* y);
+  // Both in one pass: xhat = standardize(x), y = scale_shift(xhat), then relu if asked for.
+  void (*normalize)(const float* x, const double* mean, const double* scale, const float* weight,
+                    const float* bias, bool relu, int64_t rows, int64_t columns, float* xhat,
+                    float* y);
+  // sum_g[c] = sum g[r, c], sum_gx[c] = sum g[r, c] x[r, c], in double. Unless gate is null, g
+  // counts as 0 where gate, a matrix like it, is not above 0: the gradient of a relu behind.
+  void (*column_dots)(const float* g, const float* gate, const float* x, int64_t rows,
+                      int64_t columns, double* sum_g, double* sum_gx);
+  // y = float((g - mean_g - x mean_gx) * scale), in double inside; gate as in column_dots.
+  void (*batch_norm_gradient)(const float* g, const float* gate, const float* x,
+                              const double* mean_g, const double* mean_gx, const double* scale,
+                              int64_t rows, int64_t columns, float* y);
+  // y = x where x is not below 0, else 0; NaN stays.
+  void (*relu)(const float* x, int64_t n, float* y);
+  // grad_x = g where x is above 0, else 0.
+  void (*relu_gradient)(const float* x, const float* g, int64_t n, float* grad_x);
 
   // Sum of squares in double.
   double (*sum_of_squares)(const float* x, int64_t n);

@@ -38,9 +38,11 @@ namespace {
 
 struct Factory {
   int index;
-  std::unique_ptr<Layer> operator()(const LinearSpec& s) { return std::make_unique<Linear>(s); }
+  std::unique_ptr<Layer> operator()(const LinearSpec& s) {
+    return std::make_unique<Linear>(s, index);
+  }
   std::unique_ptr<Layer> operator()(const BatchNormSpec& s) {
-    return std::make_unique<BatchNorm>(s);
+    return std::make_unique<BatchNorm>(s, index);
   }
   std::unique_ptr<Layer> operator()(const ActivationSpec& s) {
     return std::make_unique<Activation>(s);

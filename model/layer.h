@@ -73,6 +73,9 @@ struct StepContext {
   Random random;              // of this step
   const NetworkState& state;  // read
   NetworkState& next;         // kTrain writes its statistics and counters here
+  // Whether the latest pass was of the same step and the same state, and forward: what it made of
+  // the parameters alone is still good.
+  bool again = false;
 };
 
 // A run of parameters.
@@ -111,6 +114,10 @@ class Layer {
   // Whether adding a constant to x adds another constant to y, whatever x: such layers carry a bias
   // through to a batch norm that cancels it.
   virtual bool PassesShift() const { return false; }
+  // Whether y may be another one in another mode.
+  virtual bool DependsOnMode() const { return false; }
+  // Asks the layer to do the ReLU behind it as well: y is then what comes out of that. False: no.
+  virtual bool TakeRelu() { return false; }
   // The bias, if there is one.
   virtual ParameterRange Bias() const { return {}; }
   virtual bool HasParameters() const { return false; }

@@ -254,6 +254,7 @@ Random Learner::RandomOf(int expert, int update) const {
 // them gave to a served prediction is not known any more.
 double Learner::Prequential(const Batch& batch, ConstMatrixView served) {
   next_hedge_ = hedge_;
+  predicted_ = false;
   const int64_t rows = batch.rows();
   const int outputs = network_->out_features();
   const bool scaled = spec_.learning.normalize_targets;
@@ -267,6 +268,7 @@ double Learner::Prequential(const Batch& batch, ConstMatrixView served) {
   for (size_t k = 0; k < experts_.size(); ++k) {
     const StepContext predict{Mode::kEval, RandomOf(0, 0), experts_[k].state, experts_[k].next[0]};
     out = network_->Forward(predict, batch.features);
+    predicted_ = !several;
     if (!several) break;
     AddWeighted(spec_.loss.kind, out, hedge_.weights()[k], sum);
     if (!scaled || scale_.batches() > 0) {
@@ -317,7 +319,7 @@ absl::StatusOr<double> Learner::Update(Expert& expert, int update, const Random&
     next = from;
     expert.next_moments[to] = moments;
   }
-  const StepContext step{mode, random, from, next};
+  const StepContext step{mode, random, from, next, /*again=*/predicted_ && update == 0};
   const ConstMatrixView out = network_->Forward(step, rows.features);
   MatrixView gradient = network_->OutputGradient(rows.rows());
   double loss = LossGradient(spec_.loss, out, rows, gradient);

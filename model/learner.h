@@ -172,6 +172,7 @@ class Learner {
   Buffer<float> prediction_;
   std::vector<double> shifts_;
   double norm_ = 0, own_loss_ = 0;
+  bool predicted_ = false;  // the network's latest pass was the only expert's prediction
 };
 
 }  // namespace lazynorm

@@ -1,9 +1,11 @@
 #include "model/linear.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "model/kernels.h"
 #include "model/plan.h"
+#include "model/workspace.h"
 
 namespace lazynorm {
 
@@ -29,10 +31,10 @@ void Linear::Forward(const StepContext& step, ConstMatrixView x, MatrixView y) {
   const Kernels& kernels = ActiveKernels();
   const int out = spec_.out_features;
   const float* parameters = step.state.parameters.data();
-  float* packed = packed_.Reserve(kernels.packed_size(in_, out));
-  kernels.pack({parameters + weight_, 1, in_}, in_, out, packed);
+  float* packed = Workspace::OfThread().layer(index_).packed.Reserve(kernels.packed_size(in_, out));
+  if (!step.again) kernels.pack({parameters + weight_, 1, in_}, in_, out, packed);
   kernels.gemm({x.rows(), out, in_}, {x.data(), in_, 1}, packed,
-               spec_.bias ? parameters + bias_ : nullptr, y.data());
+               spec_.bias ? parameters + bias_ : nullptr, false, y.data());
 }
 
 void Linear::Backward(const StepContext& step, ConstMatrixView x, ConstMatrixView,
@@ -40,10 +42,11 @@ void Linear::Backward(const StepContext& step, ConstMatrixView x, ConstMatrixVie
   const Kernels& kernels = ActiveKernels();
   const int out = spec_.out_features;
   const int64_t rows = x.rows();
-  float* packed =
-      packed_.Reserve(std::max(kernels.packed_size(rows, in_), kernels.packed_size(out, in_)));
+  float* packed = Workspace::OfThread().layer(index_).packed.Reserve(
+      std::max(kernels.packed_size(rows, in_), kernels.packed_size(out, in_)));
   kernels.pack({x.data(), in_, 1}, rows, in_, packed);
-  kernels.gemm({out, in_, rows}, {grad_y.data(), 1, out}, packed, nullptr, gradients + weight_);
+  kernels.gemm({out, in_, rows}, {grad_y.data(), 1, out}, packed, nullptr, false,
+               gradients + weight_);
   if (spec_.bias) {
     double* sums = sums_.Reserve(out);
     kernels.column_sums(grad_y.data(), rows, out, sums);
@@ -51,7 +54,7 @@ void Linear::Backward(const StepContext& step, ConstMatrixView x, ConstMatrixVie
   }
   if (grad_x == nullptr) return;
   kernels.pack({step.state.parameters.data() + weight_, in_, 1}, out, in_, packed);
-  kernels.gemm({rows, in_, out}, {grad_y.data(), out, 1}, packed, nullptr, grad_x->data());
+  kernels.gemm({rows, in_, out}, {grad_y.data(), out, 1}, packed, nullptr, false, grad_x->data());
 }
 
 void Linear::AddTo(PlanBuilder& plan, const NetworkState& state) const {

@@ -13,7 +13,8 @@ namespace lazynorm {
 // kaiming_uniform_(a=sqrt(5)) (He et al. 2015).
 class Linear : public Layer {
  public:
-  explicit Linear(const LinearSpec& spec) : spec_(spec) {}
+  // `index`: the place in the network.
+  explicit Linear(const LinearSpec& spec, int index = 0) : spec_(spec), index_(index) {}
 
   int Resolve(int in_features, Layout& layout) override;
   void Initialize(const Random& random, NetworkState& state) const override;
@@ -27,9 +28,9 @@ class Linear : public Layer {
 
  private:
   LinearSpec spec_;
+  int index_;
   int in_ = 0;
   int64_t weight_ = 0, bias_ = 0;  // places among the parameters
-  Buffer<float> packed_;
   Buffer<double> sums_;
 };
 

@@ -11,6 +11,7 @@
 #include "model/batch_norm.h"
 #include "model/errors.h"
 #include "model/status_macros.h"
+#include "model/workspace.h"
 
 namespace lazynorm {
 namespace {
@@ -99,7 +100,12 @@ Network::Network(const std::vector<LayerSpec>& specs, int in_features)
     has_dropout_ = has_dropout_ || std::holds_alternative<DropoutSpec>(specs[i]);
     if (layers_.back()->HasParameters()) first_trained_ = std::min<int>(first_trained_, i);
   }
-  outputs_.resize(specs.size());
+  for (int i = 0; i < static_cast<int>(specs.size()); ++i) {
+    const auto* activation = std::get_if<ActivationSpec>(&specs[i]);
+    const bool relu = activation != nullptr && activation->kind == ActivationKind::kRelu;
+    if (relu && i > 0 && layers_[i - 1]->TakeRelu()) continue;
+    stages_.push_back({layers_[i].get(), i, widths_[i], widths_[i + 1]});
+  }
 }
 
 NetworkState Network::Start(const Random& random) const {
@@ -155,30 +161,41 @@ absl::Status Network::SetTensors(const std::vector<StateTensor>& tensors,
 }
 
 ConstMatrixView Network::Forward(const StepContext& step, ConstMatrixView x) {
+  const bool same = step.again && x.data() == x_.data() && x.rows() == x_.rows();
+  bool known = same;  // still what the latest pass has put there
   x_ = x;
+  Workspace& work = Workspace::OfThread();
   ConstMatrixView in(x);
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const int width = widths_[i + 1];
-    MatrixView out(outputs_[i].Reserve(x.rows() * width), x.rows(), width);
-    layers_[i]->Forward(step, in, out);
+  for (size_t i = 0; i < stages_.size(); ++i) {
+    const Stage& stage = stages_[i];
+    MatrixView out(work.layer(stage.index).output.Reserve(x.rows() * stage.out), x.rows(),
+                   stage.out);
+    known = known && !stage.layer->DependsOnMode();
+    if (!known) stage.layer->Forward(step, in, out);
     in = out;
   }
   return in;
 }
 
 MatrixView Network::OutputGradient(int64_t rows) {
-  return MatrixView(flow_[layers_.size() % 2].Reserve(rows * out_features()), rows, out_features());
+  return {Workspace::OfThread().flow(stages_.size() % 2).Reserve(rows * out_features()), rows,
+          out_features()};
 }
 
 const float* Network::Backward(const StepContext& step, MatrixView grad) {
   const int64_t rows = x_.rows();
   float* gradients = gradients_.Reserve(layout_.parameters());
+  Workspace& work = Workspace::OfThread();
   ConstMatrixView grad_y = grad;
-  for (int i = static_cast<int>(layers_.size()) - 1; i >= first_trained_; --i) {
-    const ConstMatrixView x(i == 0 ? x_.data() : outputs_[i - 1].data(), rows, widths_[i]);
-    const ConstMatrixView y(outputs_[i].data(), rows, widths_[i + 1]);
-    MatrixView grad_x(flow_[i % 2].Reserve(rows * widths_[i]), rows, widths_[i]);
-    layers_[i]->Backward(step, x, y, grad_y, gradients, i > first_trained_ ? &grad_x : nullptr);
+  for (int i = static_cast<int>(stages_.size()) - 1; i >= 0; --i) {
+    const Stage& stage = stages_[i];
+    if (stage.index < first_trained_) break;
+    const float* before = i == 0 ? x_.data() : work.layer(stages_[i - 1].index).output.data();
+    const ConstMatrixView x(before, rows, stage.in);
+    const ConstMatrixView y(work.layer(stage.index).output.data(), rows, stage.out);
+    MatrixView grad_x(work.flow(i).Reserve(rows * stage.in), rows, stage.in);
+    stage.layer->Backward(step, x, y, grad_y, gradients,
+                          stage.index > first_trained_ ? &grad_x : nullptr);
     grad_y = grad_x;
   }
   ClearCancelledBiases(step);

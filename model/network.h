@@ -23,7 +23,8 @@ struct StateTensor {
 };
 
 // The layers in order, resolved: torch.nn.Sequential. Holds the numbers of one pass, not those that
-// outlive it. Thread-compatible.
+// outlive it. A pass, Forward and the Backward behind it, is one thread's, with no other network's
+// pass between. Thread-compatible.
 class Network {
  public:
   Network(const std::vector<LayerSpec>& specs, int in_features);
@@ -76,14 +77,17 @@ class Network {
   std::vector<int> widths_;  // before the first layer, then behind each
   Layout layout_;
   std::vector<int> batch_norm_layers_;
+  // The layers that a pass runs, each with what it takes over from the one behind it.
+  struct Stage {
+    Layer* layer;
+    int index, in, out;
+  };
+  std::vector<Stage> stages_;
   bool has_dropout_ = false;
   int first_trained_ = 0;  // the first layer with parameters: no gradient is needed before it
 
-  // Of the latest pass: the output of each layer, and dLoss/d of two neighbours.
-  ConstMatrixView x_;
-  std::vector<Buffer<float>> outputs_;
-  Buffer<float> gradients_;
-  Buffer<float> flow_[2];
+  ConstMatrixView x_;        // of the latest pass; what came of it is in the thread's Workspace
+  Buffer<float> gradients_;  // of the latest Backward
 };
 
 }  // namespace lazynorm

@@ -41,7 +41,7 @@ void NormalizeColumns(float* x, int64_t rows, int width, double eps) {
   kernels.column_sums(x, rows, width, mean);
   for (int c = 0; c < width; ++c) mean[c] /= rows;
   kernels.column_squares(x, mean, rows, width, factor);
-  for (int c = 0; c < width; ++c) factor[c] = InverseStd(factor[c] / rows, eps);
+  kernels.inverse_std(factor, static_cast<double>(rows), eps, width, factor);
   kernels.standardize(x, mean, factor, rows, width, x);
 }
 
@@ -98,7 +98,7 @@ void Plan::Run(const Stage& stage, const float* x, int64_t rows, float* y) const
   switch (stage.kind) {
     case Kind::kLinear:
       return kernels.gemm({rows, stage.out, stage.in}, {x, stage.in, 1}, stage.packed.data(),
-                          stage.shift.data(), y);
+                          stage.shift.data(), stage.relu, y);
     case Kind::kStandardize:
       return kernels.standardize(x, stage.mean.data(), stage.factor.data(), rows, stage.in, y);
     case Kind::kScaleShift:
@@ -163,7 +163,7 @@ void PlanBuilder::Normalize(const double* mean, const double* var, double eps, c
   const int n = is_open_ ? static_cast<int>(open_.out_scale.size()) : width_;
   const Eigen::Map<const Eigen::ArrayXd> center(mean, n);
   Eigen::ArrayXd inverse_std(n);
-  for (int c = 0; c < n; ++c) inverse_std[c] = InverseStd(var[c], eps);
+  ActiveKernels().inverse_std(var, 1, eps, n, inverse_std.data());
   const Eigen::ArrayXd shift = Widen(bias, n, 0);
   if (cut > 0) return NormalizeAndCut(center, inverse_std, cut, Widen(weight, n, 1), shift);
   const Eigen::ArrayXd scale = Widen(weight, n, 1) * inverse_std;
@@ -207,7 +207,12 @@ void PlanBuilder::NormalizeByBatch(double eps, const float* weight, const float*
 
 void PlanBuilder::Activate(const ActivationSpec& activation) {
   if (activation.kind == ActivationKind::kIdentity) return;
+  const bool behind_linear = is_open_;
   Close();
+  if (behind_linear && activation.kind == ActivationKind::kRelu) {
+    plan_.experts_.back().stages.back().relu = true;
+    return;
+  }
   Add(Plan::Kind::kActivate, width_).activation = activation;
 }
 
@@ -222,14 +227,11 @@ void PlanBuilder::Close() {
   if (is_open_) {
     const Kernels& kernels = ActiveKernels();
     const int out = static_cast<int>(open_.out_scale.size());
-    const Matrix folded =
-        ((ToEigen(open_.weight).cast<double>().array().colwise() * open_.out_scale).rowwise() *
-         open_.in_scale.transpose())
-            .cast<float>();
     const int in = width_;
     Plan::Stage& stage = Add(Plan::Kind::kLinear, out);
     stage.packed.resize(kernels.packed_size(in, out));
-    kernels.pack({folded.data(), 1, in}, in, out, stage.packed.data());
+    kernels.pack_scaled({open_.weight.data(), 1, in}, open_.in_scale.data(), open_.out_scale.data(),
+                        in, out, stage.packed.data());
     stage.shift = open_.bias.cast<float>();
     is_open_ = false;
   }

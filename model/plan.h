@@ -35,6 +35,10 @@ class Plan {
   // Check, then Predict into a matrix of its own.
   absl::StatusOr<Matrix> Predict(ConstMatrixView x) const;
 
+  // Whether rows may be predicted apart from each other: always, but where a batch norm tracks
+  // nothing.
+  bool rows_are_independent() const { return batch_layer_ < 0; }
+
   // Multiplications that one row costs.
   int64_t work_per_row() const { return work_per_row_; }
 
@@ -46,6 +50,7 @@ class Plan {
     Kind kind;
     int in = 0, out = 0;
     Eigen::ArrayXf packed;        // kLinear: weight, packed for the kernels
+    bool relu = false;            // kLinear: one follows
     Eigen::ArrayXf scale, shift;  // kLinear: shift; kScaleShift: both
     Eigen::ArrayXd mean, factor;  // kStandardize
     double eps = 0;               // kNormalizeByBatch

@@ -51,6 +51,10 @@ ABSL_FLAG(int, compute_threads, kDefaults.compute_threads,
           "threads for learning steps, and as many for large predictions; 0: one a core");
 ABSL_FLAG(int, polling_threads, kDefaults.polling_threads,
           "threads that read requests and answer small ones; one is the fastest on few cores");
+ABSL_FLAG(
+    std::string, cpu, kDefaults.cpu,
+    "the instructions that arithmetic uses: v2 (SSE4.2), v3 (AVX2), v4 (AVX-512), or auto for "
+    "the best that this machine has; the same numbers come out only on the same level");
 ABSL_FLAG(int64_t, max_message_bytes, kDefaults.max_message_bytes, "largest request");
 ABSL_FLAG(int, max_rows_per_request, kDefaults.max_rows_per_request, "rows of one request");
 ABSL_FLAG(int, max_width, kDefaults.max_width, "widest layer");
@@ -82,6 +86,7 @@ Options OptionsFromFlags() {
           .drain = absl::GetFlag(FLAGS_drain_seconds),
           .compute_threads = absl::GetFlag(FLAGS_compute_threads),
           .polling_threads = absl::GetFlag(FLAGS_polling_threads),
+          .cpu = absl::GetFlag(FLAGS_cpu),
           .max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes),
           .max_rows_per_request = absl::GetFlag(FLAGS_max_rows_per_request),
           .max_width = absl::GetFlag(FLAGS_max_width),

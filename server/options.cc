@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "model/kernels.h"
 #include "model/status_macros.h"
 
 namespace lazynorm {
@@ -26,6 +27,18 @@ absl::Status CheckRange(const Range& r) {
   if (r.value >= r.least && r.value <= r.most) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("--", r.flag, ": expected ", r.least, " to ", r.most, ", got ", r.value));
+}
+
+// auto, or a level that this machine can run.
+absl::Status CheckCpu(const std::string& cpu) {
+  std::vector<std::string> levels;
+  for (const Kernels* kernels : AvailableKernels()) levels.emplace_back(kernels->level);
+  if (cpu == "auto" || std::find(levels.begin(), levels.end(), cpu) != levels.end()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("--cpu: expected auto or what this machine has, ",
+                                                 absl::StrJoin(levels, " or "), ", got \"", cpu,
+                                                 "\""));
 }
 
 absl::Status CheckWord(absl::string_view flag, const std::string& value,
@@ -58,6 +71,7 @@ absl::Status Validate(const Options& o) {
   }
   RETURN_IF_ERROR(CheckWord("durability", o.durability, {"fsync", "async", "none"}));
   RETURN_IF_ERROR(CheckWord("recover", o.recover, {"skip-damaged", "strict"}));
+  RETURN_IF_ERROR(CheckCpu(o.cpu));
   if (o.store.empty() && o.data_dir.empty()) {
     return absl::InvalidArgumentError("--data_dir: expected a folder, or --store=memory:");
   }

@@ -25,6 +25,9 @@ struct Options {
   absl::Duration drain = absl::Seconds(5);        // served on after SIGTERM
   int compute_threads = 0;  // for training, and as many for large predictions; 0: one a core
   int polling_threads = 1;
+  // The instructions that arithmetic uses: a level of model/kernels.h, or auto for the machine's
+  // best.
+  std::string cpu = "auto";
 
   int64_t max_message_bytes = 64 << 20;
   int max_rows_per_request = 65536;

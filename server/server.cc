@@ -28,6 +28,13 @@ constexpr const char* kReadyNames[] = {"", "readiness", "lazynorm.v1.ModelServic
                                        "lazynorm.v1.TrainingService",
                                        "lazynorm.v1.PredictionService"};
 
+// Nobody waits for a learning step as for a prediction: where cores are scarce, the latter come
+// first.
+constexpr int kTrainersGiveWay = 10;
+
+// Large predictions may wait until together they are as large as so many of the largest requests.
+constexpr int64_t kQueuedMessages = 4;
+
 int Threads(const Options& options) {
   if (options.compute_threads > 0) return options.compute_threads;
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -89,7 +96,7 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
     : options_(options),
       metrics_(std::move(metrics)),
       store_(std::move(store)),
-      trainers_(Threads(options)),
+      trainers_(Threads(options), getenv("NICE") ? atoi(getenv("NICE")) : kTrainersGiveWay),
       predictors_(Threads(options)),
       registry_(
           {.max_models = options.max_models,
@@ -115,7 +122,8 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
                  *metrics_),
       models_(registry_, transport_, predictors_, ScratchFolder(options)),
       training_(registry_, transport_, RequestLimitsOf(options)),
-      prediction_(registry_, transport_, predictors_, RequestLimitsOf(options)) {}
+      prediction_(registry_, transport_, predictors_, RequestLimitsOf(options),
+                  kQueuedMessages * options.max_message_bytes / int64_t{sizeof(float)}) {}
 
 Server::~Server() {
   Stop(absl::ZeroDuration());
@@ -125,7 +133,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options) {
   RETURN_IF_ERROR(Validate(options));
   const std::string uri = StoreUri(options);
   if (!options.restore_from.empty()) RETURN_IF_ERROR(RestoreBackup(uri, options.restore_from));
-  auto metrics = std::make_unique<Metrics>(Version());
+  UseKernels(options.cpu == "auto" ? AvailableKernels().front()->level : options.cpu);
+  auto metrics = std::make_unique<Metrics>(Version(), ActiveKernels().level);
   ASSIGN_OR_RETURN(std::unique_ptr<Store> store,
                    OpenStore(uri, StoreOptionsOf(options, metrics.get())));
   std::unique_ptr<Server> server(new Server(options, std::move(metrics), std::move(store)));

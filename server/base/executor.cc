@@ -1,13 +1,52 @@
 #include "server/base/executor.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <atomic>
+#include <memory>
 #include <utility>
 
 namespace lazynorm {
 
-Executor::Executor(int threads) {
-  for (int i = 0; i < std::max(threads, 1); ++i) {
-    threads_.emplace_back([this] { Loop(); });
+namespace {
+
+// Work that several threads share. Whoever comes late finds no part left and touches nothing.
+class Parts {
+ public:
+  Parts(int count, const std::function<void(int)>& part) : count_(count), part_(part) {}
+
+  // Does part after part until there is none left to begin.
+  void Work() {
+    for (int i = next_++; i < count_; i = next_++) {
+      part_(i);
+      MutexLock lock(&mutex_);
+      if (++done_ == count_) changed_.NotifyAll();
+    }
+  }
+
+  void Wait() {
+    MutexLock lock(&mutex_);
+    while (done_ < count_) changed_.Wait(&mutex_);
+  }
+
+ private:
+  const int count_;
+  const std::function<void(int)>& part_;  // good until Wait has returned
+  std::atomic<int> next_ = 0;
+  Mutex mutex_;
+  CondVar changed_;
+  int done_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace
+
+Executor::Executor(int threads, int nice) : count_(std::max(threads, 1)) {
+  for (int i = 0; i < count_; ++i) {
+    threads_.emplace_back([this, nice] {
+      if (nice > 0) setpriority(PRIO_PROCESS, 0, nice);  // of this thread alone, on Linux
+      Loop();
+    });
   }
 }
 
@@ -25,6 +64,13 @@ void Executor::Run(absl::AnyInvocable<void()> work) {
     }
   }
   work();
+}
+
+void Executor::RunParts(int parts, const std::function<void(int)>& part) {
+  auto shared = std::make_shared<Parts>(parts, part);
+  for (int i = 1; i < std::min(parts, count_); ++i) Run([shared] { shared->Work(); });
+  shared->Work();
+  shared->Wait();
 }
 
 void Executor::Stop() {

@@ -2,6 +2,7 @@
 #define LAZYNORM_SERVER_BASE_EXECUTOR_H_
 
 #include <deque>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -17,8 +18,8 @@ namespace lazynorm {
 // meanwhile, before the threads end.
 class Executor {
  public:
-  // `threads` is at least 1.
-  explicit Executor(int threads);
+  // `threads` is at least 1. `nice`: how far they give way to other threads, 0 to 19, as nice(2).
+  explicit Executor(int threads, int nice = 0);
   // Stops.
   ~Executor();
   Executor(const Executor&) = delete;
@@ -26,6 +27,12 @@ class Executor {
 
   // Runs `work` on one of the threads; after Stop has returned, at once on the caller's.
   void Run(absl::AnyInvocable<void()> work);
+
+  // Calls part(0) to part(parts - 1), each once, on this thread and on those of the executor that
+  // come to it meanwhile; returns when all have returned. Waits for no thread to become free.
+  void RunParts(int parts, const std::function<void(int)>& part);
+
+  int threads() const { return count_; }
 
   // Returns when everything has run and the threads have ended. Not to be called by work.
   void Stop();
@@ -35,6 +42,7 @@ class Executor {
   // Waits for work. False when there is none and none can come any more.
   bool Take(absl::AnyInvocable<void()>* work);
 
+  const int count_;
   Mutex mutex_;
   CondVar changed_;
   std::deque<absl::AnyInvocable<void()>> queue_ ABSL_GUARDED_BY(mutex_);

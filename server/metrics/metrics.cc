@@ -47,7 +47,7 @@ prometheus::Counter* AddCounter(prometheus::Registry& registry, const char* name
 
 }  // namespace
 
-Metrics::Metrics(absl::string_view version)
+Metrics::Metrics(absl::string_view version, absl::string_view kernels)
     : start_(absl::Now()),
       registry_(std::make_unique<prometheus::Registry>()),
       commit_seconds_(&prometheus::BuildHistogram()
@@ -64,9 +64,9 @@ Metrics::Metrics(absl::string_view version)
                              .Add({})) {
   prometheus::BuildGauge()
       .Name("lazynorm_build_info")
-      .Help("Always 1; the label is the version.")
+      .Help("Always 1; the labels are the version and the instructions that arithmetic uses.")
       .Register(*registry_)
-      .Add({{"version", std::string(version)}})
+      .Add({{"version", std::string(version)}, {"kernels", std::string(kernels)}})
       .Set(1);
 }
 

@@ -24,8 +24,8 @@ namespace lazynorm {
 // callers say what happened, in plain numbers. Lives as long as the server. Thread-safe.
 class Metrics {
  public:
-  // `version` is what lazynorm_build_info shows.
-  explicit Metrics(absl::string_view version);
+  // What lazynorm_build_info shows: the version, and which instructions arithmetic uses.
+  Metrics(absl::string_view version, absl::string_view kernels);
   ~Metrics();
 
   // The series of one rpc. `service` is its full name, "lazynorm.v1.TrainingService". The result

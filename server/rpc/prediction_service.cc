@@ -1,5 +1,6 @@
 #include "server/rpc/prediction_service.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,23 +17,10 @@ namespace {
 
 // Multiplications above which a prediction leaves the polling thread: about 200 us of one core.
 constexpr int64_t kInlineWork = 4'000'000;
+// Multiplications that are worth waking up another thread for.
+constexpr int64_t kPartWork = 8'000'000;
 
 constexpr char kService[] = "lazynorm.v1.PredictionService";
-
-// Leaves the raw predictions in `raw` too, unless it is null.
-absl::Status PredictInto(const Plan& plan, ConstMatrixView x, v1::Output output,
-                         v1::PredictResponse* response, Matrix* raw) {
-  if (!v1::Output_IsValid(output)) {
-    return TargetMismatch("output", "RAW or PROBABILITIES", absl::StrCat(output));
-  }
-  RETURN_IF_ERROR(plan.Check(x));
-  MatrixView y = MutableMatrix(x.rows(), plan.out_features(), response->mutable_predictions());
-  plan.Predict(x, y);
-  if (raw != nullptr) *raw = ToEigen(y);
-  if (output == v1::OUTPUT_PROBABILITIES) RETURN_IF_ERROR(ToProbabilities(plan.loss(), y));
-  response->set_step(plan.step());
-  return absl::OkStatus();
-}
 
 // Predicts labelled rows and adds their scores.
 absl::Status Score(const Plan& plan, const Batch& batch, Evaluator& evaluator) {
@@ -186,6 +174,40 @@ void PredictionService::RunByCost(const Plan& plan, int64_t rows, absl::AnyInvoc
   executor_.Run(std::move(work));
 }
 
+void PredictionService::PredictRows(const Plan& plan, ConstMatrixView x, MatrixView y) {
+  const int64_t most = x.rows() * plan.work_per_row() / kPartWork;
+  const auto parts = static_cast<int>(std::min<int64_t>(most, executor_.threads()));
+  if (parts < 2 || !plan.rows_are_independent()) return plan.Predict(x, y);
+  const int64_t rows = (x.rows() + parts - 1) / parts;
+  executor_.RunParts(parts, [&](int i) {
+    const int64_t begin = std::min(i * rows, x.rows());
+    const int64_t count = std::min(rows, x.rows() - begin);
+    plan.Predict({x.row(begin), count, x.cols()}, {y.row(begin), count, y.cols()});
+  });
+}
+
+absl::Status PredictionService::PredictInto(const Plan& plan, ConstMatrixView x, v1::Output output,
+                                            v1::PredictResponse* response, Matrix* raw) {
+  if (!v1::Output_IsValid(output)) {
+    return TargetMismatch("output", "RAW or PROBABILITIES", absl::StrCat(output));
+  }
+  RETURN_IF_ERROR(plan.Check(x));
+  MatrixView y = MutableMatrix(x.rows(), plan.out_features(), response->mutable_predictions());
+  PredictRows(plan, x, y);
+  if (raw != nullptr) *raw = ToEigen(y);
+  if (output == v1::OUTPUT_PROBABILITIES) RETURN_IF_ERROR(ToProbabilities(plan.loss(), y));
+  response->set_step(plan.step());
+  return absl::OkStatus();
+}
+
+absl::Status PredictionService::Queue(int64_t values) {
+  const int64_t queued = queued_values_.fetch_add(values);
+  if (queued == 0 || queued + values <= max_queued_values_) return absl::OkStatus();
+  queued_values_ -= values;
+  return MakeError(absl::StatusCode::kResourceExhausted, "QUEUE_FULL", "",
+                   "too many large predictions wait already; try again shortly");
+}
+
 void PredictionService::Predict(PredictJob job) {
   const ModelAndStatus model = registry_.Find(job.request->model());
   if (!model.ok()) return job.done(model.status());
@@ -222,8 +244,11 @@ void PredictionService::Reached(std::shared_ptr<HostedModel> model, ConstMatrixV
   if (x.rows() * plan->work_per_row() <= kInlineWork) {
     return Answer(model, *plan, x, std::move(job));
   }
+  if (absl::Status queued = Queue(x.size()); !queued.ok()) return job.done(std::move(queued));
   executor_.Run([this, model, plan, x, job = std::move(job)]() mutable {
+    const int64_t values = x.size();  // of a request that is gone once it is answered
     Answer(model, *plan, x, std::move(job));
+    queued_values_ -= values;
   });
 }
 

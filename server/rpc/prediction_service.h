@@ -1,6 +1,8 @@
 #ifndef LAZYNORM_SERVER_RPC_PREDICTION_SERVICE_H_
 #define LAZYNORM_SERVER_RPC_PREDICTION_SERVICE_H_
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -37,10 +39,15 @@ struct PredictJob {
 // a turn of the model's trainer. Thread-safe.
 class PredictionService {
  public:
-  // All must outlive this, and this the transport's calls.
+  // All must outlive this, and this the transport's calls. `max_queued_values`: numbers in all the
+  // large requests that may wait together.
   PredictionService(Registry& registry, Transport& transport, Executor& executor,
-                    const RequestLimits& limits)
-      : registry_(registry), transport_(transport), executor_(executor), limits_(limits) {}
+                    const RequestLimits& limits, int64_t max_queued_values)
+      : registry_(registry),
+        transport_(transport),
+        executor_(executor),
+        limits_(limits),
+        max_queued_values_(max_queued_values) {}
 
   // Adds all methods to the transport.
   void Register();
@@ -54,10 +61,18 @@ class PredictionService {
   // Runs `work` here, or on the executor if predicting that many rows takes long.
   void RunByCost(const Plan& plan, int64_t rows, absl::AnyInvocable<void()> work);
 
+  // Plan::Predict, its rows spread over the executor's threads if they are many.
+  void PredictRows(const Plan& plan, ConstMatrixView x, MatrixView y);
+
  private:
   using ModelAndStatus = absl::StatusOr<std::shared_ptr<HostedModel>>;
 
   void Reached(std::shared_ptr<HostedModel> model, ConstMatrixView x, PredictJob job);
+  // Leaves the raw predictions in `raw` too, unless it is null.
+  absl::Status PredictInto(const Plan& plan, ConstMatrixView x, v1::Output output,
+                           v1::PredictResponse* response, Matrix* raw);
+  // For a turn on the executor: RESOURCE_EXHAUSTED, reason QUEUE_FULL, where that is too much.
+  absl::Status Queue(int64_t values);
   void Answer(const std::shared_ptr<HostedModel>& model, const Plan& plan, ConstMatrixView x,
               PredictJob job);
   void Remember(const std::shared_ptr<HostedModel>& model, ConstMatrixView x, Matrix served,
@@ -67,6 +82,8 @@ class PredictionService {
   Transport& transport_;
   Executor& executor_;
   const RequestLimits limits_;
+  const int64_t max_queued_values_;
+  std::atomic<int64_t> queued_values_ = 0;  // of requests that wait for the executor, or are there
 };
 
 }  // namespace lazynorm

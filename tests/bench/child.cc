@@ -81,6 +81,14 @@ absl::Duration Child::CpuTime() const {
   return Read(clock);
 }
 
+// /proc/PID/statm: size resident ..., in pages.
+int64_t Child::ResidentBytes() const {
+  std::ifstream statm(absl::StrCat("/proc/", pid_, "/statm"));
+  int64_t size = 0, resident = 0;
+  statm >> size >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
 absl::Duration OwnCpuTime() {
   return Read(CLOCK_PROCESS_CPUTIME_ID);
 }

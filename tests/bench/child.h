@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,8 @@ class Child {
   const std::string& address() const { return address_; }
   // User and system time of all its threads so far.
   absl::Duration CpuTime() const;
+  // Resident memory now, in bytes.
+  int64_t ResidentBytes() const;
 
  private:
   Child(pid_t pid, int log) : pid_(pid), log_(log) {}

@@ -41,7 +41,9 @@ LoadResult LoadMeter::Result() {
   result.server_cpu_us = absl::ToDoubleMicroseconds(server_cpu_) / calls;
   result.foreign_cores = std::max(0.0, absl::FDivDuration(foreign, time));
   result.p50_us = Quantile(micros_, 0.5);
+  result.p90_us = Quantile(micros_, 0.9);
   result.p99_us = Quantile(micros_, 0.99);
+  result.p999_us = Quantile(micros_, 0.999);
   return result;
 }
 

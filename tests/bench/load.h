@@ -4,7 +4,10 @@
 #include <grpcpp/grpcpp.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <random>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -16,12 +19,12 @@
 
 namespace lazynorm {
 
-// What one closed loop against one server gave.
+// What one loop against one server gave.
 struct LoadResult {
   double per_second = 0;
-  double p50_us = 0, p99_us = 0;  // 0 where single answers are not timed
-  double server_cpu_us = 0;       // a call, user and system
-  double foreign_cores = 0;       // kept busy by neither this process nor the server
+  double p50_us = 0, p90_us = 0, p99_us = 0, p999_us = 0;  // 0 where answers are not timed
+  double server_cpu_us = 0;                                // a call, user and system
+  double foreign_cores = 0;  // kept busy by neither this process nor the server
 };
 
 // Measures one loop, after a warm-up of a fifth of `time`. Thread-compatible.
@@ -49,17 +52,17 @@ class LoadMeter {
   std::vector<double> micros_;
 };
 
-// Keeps `in_flight` unary calls with the same request under way; one thread, one completion queue.
-template <typename Request, typename Response>
+// Unary calls; one thread, one completion queue. `prepare` begins the n-th of them.
+template <typename Response>
 class UnaryLoad {
  public:
   using Prepare = std::function<std::unique_ptr<grpc::ClientAsyncResponseReader<Response>>(
-      grpc::ClientContext*, const Request&, grpc::CompletionQueue*)>;
+      grpc::ClientContext*, grpc::CompletionQueue*, int64_t n)>;
 
-  UnaryLoad(Prepare prepare, Request request)
-      : prepare_(std::move(prepare)), request_(std::move(request)) {}
+  explicit UnaryLoad(Prepare prepare) : prepare_(std::move(prepare)) {}
 
-  // The first call that fails ends the loop with its status.
+  // A closed loop that keeps `in_flight` calls under way. The first call that fails ends it with
+  // its status.
   absl::StatusOr<LoadResult> Run(int in_flight, LoadMeter meter) {
     grpc::CompletionQueue queue;
     for (int i = 0; i < in_flight; ++i) Start(std::make_unique<Call>(), &queue);
@@ -83,6 +86,40 @@ class UnaryLoad {
     return meter.Result();
   }
 
+  // An open loop: calls begin at random (Poisson), `per_second` of them, however late the answers
+  // are, and each is timed from when it should have begun. Never waits: an idle client would add
+  // what it takes to wake up.
+  absl::StatusOr<LoadResult> RunOpen(double per_second, LoadMeter meter) {
+    grpc::CompletionQueue queue;
+    std::mt19937_64 random(1);
+    std::exponential_distribution<double> pause(per_second);
+    absl::Time next = absl::Now();
+    absl::Status failed;
+    void* tag = nullptr;
+    bool ok = false;
+    for (int64_t open = 0; open > 0 || !meter.over();) {
+      if (!meter.over() && failed.ok() && absl::Now() >= next) {
+        Start(std::make_unique<Call>(), &queue, next);
+        next += absl::Seconds(pause(random));
+        ++open;
+      }
+      const auto got = queue.AsyncNext(&tag, &ok, gpr_inf_past(GPR_CLOCK_REALTIME));
+      if (got != grpc::CompletionQueue::GOT_EVENT) {
+        if (open == 0 && !failed.ok()) break;
+        continue;
+      }
+      const std::unique_ptr<Call> call(static_cast<Call*>(tag));
+      --open;
+      meter.Count(call->sent);
+      if (!call->status.ok()) failed = FromGrpc(call->status);
+    }
+    queue.Shutdown();
+    while (queue.Next(&tag, &ok)) {
+    }
+    if (!failed.ok()) return failed;
+    return meter.Result();
+  }
+
  private:
   struct Call {
     grpc::ClientContext context;
@@ -93,16 +130,17 @@ class UnaryLoad {
   };
 
   // The call owns itself until the queue gives it back.
-  void Start(std::unique_ptr<Call> started, grpc::CompletionQueue* queue) {
+  void Start(std::unique_ptr<Call> started, grpc::CompletionQueue* queue,
+             absl::Time intended = absl::Now()) {
     Call* call = started.release();
-    call->sent = absl::Now();
-    call->reader = prepare_(&call->context, request_, queue);
+    call->sent = intended;
+    call->reader = prepare_(&call->context, queue, started_++);
     call->reader->StartCall();
     call->reader->Finish(&call->response, &call->status, call);
   }
 
   const Prepare prepare_;
-  const Request request_;
+  int64_t started_ = 0;
 };
 
 // Sends the same request down one bidirectional stream, `window` of them unanswered.

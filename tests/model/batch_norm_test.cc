@@ -114,8 +114,6 @@ TEST(BatchNormTest, AnEpsAndAVarianceOfZeroGiveZero) {
   const Matrix x = Matrix::Constant(4, 1, 3);
   EXPECT_TRUE((norm.Forward(x, Mode::kTrain).array() == 0).all());
   EXPECT_TRUE((norm.Forward(x.array() + 1, Mode::kEval).array() == 0).all());
-  EXPECT_EQ(InverseStd(0, 0), 0);
-  EXPECT_EQ(InverseStd(4, 0), 0.5);
 }
 
 TEST(BatchNormTest, FrozenAndEvaluatedRowsSeeConstantsAndMoveNothing) {

@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
 #include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/random.h"
@@ -54,11 +56,11 @@ float At(Strided m, int64_t row, int64_t column) {
 }
 
 std::vector<float> RunGemm(const Kernels& kernels, GemmShape s, Strided a, Strided b,
-                           const float* bias) {
+                           const float* bias, bool relu = false) {
   const Floats packed(kernels.packed_size(s.k, s.n), 0);
   const Floats c(s.m * s.n, 0);
   kernels.pack(b, s.k, s.n, packed.data());
-  kernels.gemm(s, a, packed.data(), bias, c.data());
+  kernels.gemm(s, a, packed.data(), bias, relu, c.data());
   return c.values();
 }
 
@@ -147,8 +149,41 @@ TEST_P(KernelsTest, GemmGivesARowTheSameBitsWhateverRowsAreBesideIt) {
   }
 }
 
+TEST_P(KernelsTest, GemmEndsWithTheReluThatIsAskedFor) {
+  for (const GemmShape s : {GemmShape{1, 70, 300}, GemmShape{9, 5, 3}, GemmShape{13, 40, 513}}) {
+    const Floats a(s.m * s.k, 1), b(s.k * s.n, 2), bias(s.n, 3);
+    a.data()[0] = std::numeric_limits<float>::quiet_NaN();
+    const Strided left{a.data(), s.k, 1}, right{b.data(), s.n, 1};
+    const auto plain = RunGemm(kernels_, s, left, right, bias.data());
+    const auto cut = RunGemm(kernels_, s, left, right, bias.data(), true);
+    EXPECT_TRUE(std::isnan(cut[0]));
+    for (int64_t i = s.n; i < s.m * s.n; ++i) ASSERT_EQ(cut[i], std::max(plain[i], 0.0f));
+  }
+}
+
+TEST_P(KernelsTest, PackScaledMultipliesRowsAndColumnsInDouble) {
+  for (const auto& [k, n] : {std::pair(1, 1), std::pair(7, 19), std::pair(70, 33)}) {
+    for (const bool transposed : {false, true}) {
+      const Floats b(k * n, 1);
+      std::vector<double> row_scale(k), column_scale(n);
+      for (int i = 0; i < k; ++i) row_scale[i] = 1.1 + i;
+      for (int j = 0; j < n; ++j) column_scale[j] = 1.0 / (j + 3);
+      const Strided layout = Layout(b, k, n, transposed);
+      const Floats scaled(k * n, 0);
+      for (int i = 0; i < k * n; ++i) {
+        const double value = At(layout, i / n, i % n);
+        scaled.data()[i] = static_cast<float>(value * column_scale[i % n] * row_scale[i / n]);
+      }
+      const Floats want(kernels_.packed_size(k, n), 0), got(kernels_.packed_size(k, n), 0);
+      kernels_.pack({scaled.data(), n, 1}, k, n, want.data());
+      kernels_.pack_scaled(layout, row_scale.data(), column_scale.data(), k, n, got.data());
+      EXPECT_EQ(want.values(), got.values()) << k << " x " << n;
+    }
+  }
+}
+
 // Sizes around every vector width.
-constexpr int64_t kColumns[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 65};
+constexpr int64_t kColumns[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 65, 79};
 constexpr int64_t kRowCounts[] = {1, 2, 3, 8, 21};
 
 void ForSizes(const std::function<void(int64_t rows, int64_t columns)>& check) {
@@ -205,7 +240,7 @@ TEST_P(KernelsTest, ColumnDotsAreTakenInDouble) {
   ForSizes([&](int64_t rows, int64_t columns) {
     const Floats g(rows * columns, 1, 1), x(rows * columns, 2, 3);
     std::vector<double> sums(columns), dots(columns);
-    kernels_.column_dots(g.data(), x.data(), rows, columns, sums.data(), dots.data());
+    kernels_.column_dots(g.data(), nullptr, x.data(), rows, columns, sums.data(), dots.data());
     for (int64_t c = 0; c < columns; ++c) {
       double sum = 0, dot = 0;
       for (int64_t i = c; i < g.size(); i += columns) {
@@ -227,14 +262,85 @@ TEST_P(KernelsTest, BatchNormGradientIsTakenInDouble) {
       slope[c] = 0.5 - c;
       scale[c] = 1.0 / (c + 3);
     }
-    kernels_.batch_norm_gradient(g.data(), x.data(), level.data(), slope.data(), scale.data(), rows,
-                                 columns, y.data());
+    kernels_.batch_norm_gradient(g.data(), nullptr, x.data(), level.data(), slope.data(),
+                                 scale.data(), rows, columns, y.data());
     for (int64_t i = 0; i < g.size(); ++i) {
       const int64_t c = i % columns;
       const double want = (g[i] - level[c] - static_cast<double>(x[i]) * slope[c]) * scale[c];
       ASSERT_NEAR(y[i], want, 1e-7 * (1 + std::fabs(want)));
     }
   });
+}
+
+TEST_P(KernelsTest, InverseStdIsZeroWhereThereIsNoSpread) {
+  for (const int64_t columns : kColumns) {
+    std::vector<double> squares(columns), y(columns);
+    for (int64_t c = 0; c < columns; ++c) squares[c] = c % 3 == 0 ? 0 : 8.0 * c;
+    kernels_.inverse_std(squares.data(), 2, 0, columns, y.data());
+    for (int64_t c = 0; c < columns; ++c) {
+      ASSERT_EQ(y[c], c % 3 == 0 ? 0 : 1 / std::sqrt(4.0 * c)) << c;
+    }
+    kernels_.inverse_std(squares.data(), 2, 1e-5, columns, y.data());
+    ASSERT_EQ(y[0], 1 / std::sqrt(1e-5));
+  }
+}
+
+TEST_P(KernelsTest, NormalizeIsStandardizeThenScaleShiftThenRelu) {
+  ForSizes([&](int64_t rows, int64_t columns) {
+    const int64_t n = rows * columns;
+    const Floats x(n, 1, 1), weight(columns, 2, 3), bias(columns, 3, 1);
+    const Floats xhat(n, 4, 3), y(n, 5, 1), cut(n, 6, 1);
+    std::vector<double> mean(columns), scale(columns);
+    for (int64_t c = 0; c < columns; ++c) {
+      mean[c] = 0.1 + 1e-9 * c;
+      scale[c] = 3.0 + c;
+    }
+    kernels_.normalize(x.data(), mean.data(), scale.data(), weight.data(), bias.data(), false, rows,
+                       columns, xhat.data(), y.data());
+    kernels_.normalize(x.data(), mean.data(), scale.data(), weight.data(), bias.data(), true, rows,
+                       columns, xhat.data(), cut.data());
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t c = i % columns;
+      ASSERT_EQ(xhat[i], static_cast<float>((static_cast<double>(x[i]) - mean[c]) * scale[c]));
+      const double want = static_cast<double>(weight[c]) * xhat[i] + bias[c];
+      ASSERT_NEAR(y[i], want, 1.5e-7 * (1 + std::fabs(want)));
+      ASSERT_EQ(cut[i], std::max(y[i], 0.0f));
+    }
+  });
+}
+
+TEST_P(KernelsTest, AGateLetsThroughWhatIsAboveZero) {
+  ForSizes([&](int64_t rows, int64_t columns) {
+    const int64_t n = rows * columns;
+    const Floats g(n, 1, 1), gate(n, 2, 3), x(n, 3, 1), open(n, 4, 1), y(n, 5, 1), want(n, 6, 1);
+    gate.data()[0] = 0;
+    for (int64_t i = 0; i < n; ++i) open.data()[i] = gate[i] > 0 ? g[i] : 0;
+    std::vector<double> sums(columns), dots(columns), want_sums(columns), want_dots(columns);
+    const std::vector<double> scale(columns, 0.5);
+    kernels_.column_dots(g.data(), gate.data(), x.data(), rows, columns, sums.data(), dots.data());
+    kernels_.column_dots(open.data(), nullptr, x.data(), rows, columns, want_sums.data(),
+                         want_dots.data());
+    EXPECT_EQ(sums, want_sums);
+    EXPECT_EQ(dots, want_dots);
+    kernels_.batch_norm_gradient(g.data(), gate.data(), x.data(), sums.data(), dots.data(),
+                                 scale.data(), rows, columns, y.data());
+    kernels_.batch_norm_gradient(open.data(), nullptr, x.data(), sums.data(), dots.data(),
+                                 scale.data(), rows, columns, want.data());
+    EXPECT_EQ(y.values(), want.values());
+    kernels_.relu_gradient(gate.data(), g.data(), n, y.data());
+    EXPECT_EQ(y.values(), open.values());
+  });
+}
+
+TEST_P(KernelsTest, ReluLeavesNanAlone) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (int64_t n = 1; n < 40; ++n) {
+    const Floats x(n, 1, 1), y(n, 2, 1);
+    x.data()[n - 1] = nan;
+    kernels_.relu(x.data(), n, y.data());
+    for (int64_t i = 0; i + 1 < n; ++i) ASSERT_EQ(y[i], std::max(x[i], 0.0f));
+    EXPECT_TRUE(std::isnan(y[n - 1]));
+  }
 }
 
 TEST_P(KernelsTest, SumOfSquaresIsTakenInDoubleAndTheSameOnAllLevels) {
@@ -271,15 +377,15 @@ INSTANTIATE_TEST_SUITE_P(Levels, KernelsTest,
                          testing::ValuesIn(AvailableKernels().begin(), AvailableKernels().end()),
                          [](const auto& info) { return std::string(info.param->level); });
 
-TEST(KernelsChoiceTest, TheBestLevelIsInUseUntilAnotherIsChosenByName) {
-  EXPECT_EQ(&ActiveKernels(), AvailableKernels().front());
+TEST(KernelsChoiceTest, ALevelIsChosenByName) {
+  const std::string before(ActiveKernels().level);
   for (const Kernels* kernels : AvailableKernels()) {
     EXPECT_TRUE(UseKernels(kernels->level));
     EXPECT_EQ(&ActiveKernels(), kernels);
   }
   EXPECT_FALSE(UseKernels("v1"));
   EXPECT_EQ(&ActiveKernels(), AvailableKernels().back());
-  EXPECT_TRUE(UseKernels(AvailableKernels().front()->level));
+  EXPECT_TRUE(UseKernels(before));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 """How lazynormd starts, or says why it does not."""
 
 import os
+import platform
 import socket
 import unittest
 
@@ -66,6 +67,15 @@ class StartTest(ServerTest):
         for flag in ("listen", "metrics_listen", "models_dir", "drain_seconds", "max_models",
                      "max_queued_steps", "max_message_bytes"):
             self.assertIn(f"--{flag} ", run.stdout)
+
+    def test_the_instructions_of_arithmetic_are_chosen_and_told(self):
+        self.assertIn('got "v1"', self.refused("--cpu=v1"))
+        if platform.machine() != "x86_64":
+            return
+        server = self.server("--cpu=v2")
+        self.assertIn(" kernels=v2 ", "".join(server.log))
+        self.assertTrue([name for name in server.series()
+                         if name.startswith('lazynorm_build_info{kernels="v2"')])
 
     def test_flags_may_come_from_a_file(self):
         flags = self.file("flags", "--max_models=1\n")

@@ -43,6 +43,7 @@ TEST(OptionsTest, WhatIsOutOfRangeIsNamed) {
   ExpectRefused("drain_seconds", [](Options& o) { o.drain = -absl::Seconds(1); });
   ExpectRefused("compute_threads", [](Options& o) { o.compute_threads = -1; });
   ExpectRefused("polling_threads", [](Options& o) { o.polling_threads = 0; });
+  ExpectRefused("cpu", [](Options& o) { o.cpu = "v1"; });
   ExpectRefused("max_message_bytes", [](Options& o) { o.max_message_bytes = 100; });
   ExpectRefused("max_message_bytes", [](Options& o) { o.max_message_bytes = int64_t{1} << 31; });
   ExpectRefused("max_rows_per_request", [](Options& o) { o.max_rows_per_request = 0; });

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <thread>
+#include <vector>
 
 #include "absl/time/clock.h"
 
@@ -52,6 +54,35 @@ TEST(ExecutorTest, ThreadsWorkAtTheSameTime) {
   }
   executor.Stop();
   EXPECT_EQ(arrived, 2);
+}
+
+TEST(ExecutorTest, PartsRunOnceEachAndAllBeforeTheReturn) {
+  Executor executor(3);
+  for (const int parts : {0, 1, 2, 3, 100}) {
+    std::vector<std::atomic<int>> runs(parts);
+    executor.RunParts(parts, [&](int i) { ++runs[i]; });
+    for (const auto& count : runs) EXPECT_EQ(count, 1) << parts;
+  }
+}
+
+TEST(ExecutorTest, PartsAreSharedWithIdleThreads) {
+  Executor executor(2);
+  std::atomic<int> arrived = 0;
+  executor.RunParts(2, [&](int) {
+    ++arrived;
+    while (arrived < 2) std::this_thread::yield();
+  });
+  EXPECT_EQ(arrived, 2);
+}
+
+TEST(ExecutorTest, PartsOfWorkThatKeepsAllThreadsBusyStillRun) {
+  std::atomic<int> runs = 0;
+  Executor executor(2);
+  for (int i = 0; i < 20; ++i) {
+    executor.Run([&] { executor.RunParts(4, [&](int) { ++runs; }); });
+  }
+  executor.Stop();
+  EXPECT_EQ(runs, 80);
 }
 
 TEST(ExecutorTest, AfterStopWorkRunsAtOnceOnTheCallersThread) {

@@ -57,7 +57,7 @@ class HostedModelTest : public testing::Test {
   }
 
   SetClock clock_;
-  Metrics metrics_{"test"};
+  Metrics metrics_{"test", "v3"};
   std::vector<std::unique_ptr<Store>> stores_;  // outlive the models
   std::deque<Rows> rows_;
   Answers answers_;

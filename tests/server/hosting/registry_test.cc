@@ -51,7 +51,7 @@ class RegistryTest : public testing::Test {
   }
 
   SetClock clock_;
-  Metrics metrics_{"test"};
+  Metrics metrics_{"test", "v3"};
   std::unique_ptr<Store> store_;
   Executor executor_{2};
   Mutex mutex_;

@@ -54,7 +54,7 @@ class MetricsHttpTest : public testing::Test {
         page);
   }
 
-  Metrics metrics_{"1.2.3"};
+  Metrics metrics_{"1.2.3", "v3"};
   std::atomic<bool> healthy_ = true;
   std::atomic<bool> ready_ = false;
   std::unique_ptr<MetricsHttp> http_;
@@ -64,7 +64,7 @@ TEST_F(MetricsHttpTest, ServesTheMetricsAsPrometheusText) {
   const std::string answer = Get(http_->port(), "/metrics");
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\n"));
   EXPECT_THAT(answer, HasSubstr("\r\nContent-Type: text/plain; version=0.0.4"));
-  EXPECT_THAT(answer, HasSubstr("\nlazynorm_build_info{version=\"1.2.3\"} 1\n"));
+  EXPECT_THAT(answer, HasSubstr("\nlazynorm_build_info{kernels=\"v3\",version=\"1.2.3\"} 1\n"));
 }
 
 TEST_F(MetricsHttpTest, ProbesFollowTheirCallbacks) {

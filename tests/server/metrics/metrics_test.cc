@@ -54,7 +54,7 @@ std::string OutputOf(const std::string& command) {
 }
 
 TEST(MetricsTest, EverySeriesOfAnRpcIsThereFromTheStart) {
-  Metrics metrics("1.2.3");
+  Metrics metrics("1.2.3", "v3");
   AddTrain(metrics);
   const std::string text = metrics.Expose();
   for (const char* name : {"grpc_server_started_total", "grpc_server_msg_received_total",
@@ -68,12 +68,12 @@ TEST(MetricsTest, EverySeriesOfAnRpcIsThereFromTheStart) {
     EXPECT_THAT(text, HasSubstr(absl::StrCat("\ngrpc_server_handled_total{grpc_code=\"", code,
                                              "\",", kRpcLabels, "} 0\n")));
   }
-  EXPECT_THAT(text, HasSubstr("\nlazynorm_build_info{version=\"1.2.3\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("\nlazynorm_build_info{kernels=\"v3\",version=\"1.2.3\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("\nlazynorm_models 0\n"));
 }
 
 TEST(MetricsTest, CallsAreCountedByTheirCode) {
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   RpcMetrics* rpc = AddTrain(metrics);
   rpc->Started();
   rpc->Received();
@@ -91,7 +91,7 @@ TEST(MetricsTest, CallsAreCountedByTheirCode) {
 }
 
 TEST(MetricsTest, ATrainedStepShowsInEverySeriesOfItsModel) {
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   const auto model = metrics.AddModel("a", {0, 4});
   model->Trained(SomeStep());
   model->SetLearning(SomeState());
@@ -145,7 +145,7 @@ TEST(MetricsTest, WhatOnlyLearningGivesIsShownFromTheFirstStepOn) {
 }
 
 TEST(MetricsTest, DriftIsCountedFromZero) {
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   const auto model = metrics.AddModel("a", {});
   EXPECT_THAT(metrics.Expose(), HasSubstr("\nlazynorm_drift_total{model=\"a\"} 0\n"));
   TrainedStep step = SomeStep();
@@ -157,7 +157,7 @@ TEST(MetricsTest, DriftIsCountedFromZero) {
 }
 
 TEST(MetricsTest, AnExpertThatIsNoMoreIsNotShown) {
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   const auto model = metrics.AddModel("a", {});
   model->SetLearning(SomeState());
   LearningState state = SomeState();
@@ -170,7 +170,7 @@ TEST(MetricsTest, AnExpertThatIsNoMoreIsNotShown) {
 }
 
 TEST(MetricsTest, ALossThatIsNotFiniteIsShownButKeptOutOfTheDistribution) {
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   const auto model = metrics.AddModel("a", {});
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   model->Trained({.rows = 8, .prequential_loss = kInfinity});
@@ -182,7 +182,7 @@ TEST(MetricsTest, ALossThatIsNotFiniteIsShownButKeptOutOfTheDistribution) {
 }
 
 TEST(MetricsTest, ARemovedModelIsGoneFromTheNextScrapeAndLateCallsAreHarmless) {
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   const auto model = metrics.AddModel("a", {0});
   metrics.AddModel("b", {});
   model->Trained(SomeStep());
@@ -196,7 +196,7 @@ TEST(MetricsTest, ARemovedModelIsGoneFromTheNextScrapeAndLateCallsAreHarmless) {
 }
 
 TEST(MetricsTest, ANameUsedAgainBeginsAnew) {
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   const auto before = metrics.AddModel("a", {});
   before->RowsPredicted(5);
   metrics.RemoveModel("a");
@@ -207,7 +207,7 @@ TEST(MetricsTest, ANameUsedAgainBeginsAnew) {
 }
 
 TEST(MetricsTest, PromtoolHasNothingToSay) {
-  Metrics metrics("1.2.3");
+  Metrics metrics("1.2.3", "v3");
   AddTrain(metrics)->Finished(absl::StatusCode::kOk, absl::Milliseconds(1));
   metrics.AddRpc("lazynorm.v1.PredictionService", "PredictStream", RpcType::kBidiStream);
   const std::string path = absl::StrCat(testing::TempDir(), "/metrics-", getpid(), ".txt");
@@ -225,7 +225,7 @@ TEST(MetricsTest, PromtoolHasNothingToSay) {
 }
 
 TEST(MetricsTest, MayBeUsedFromManyThreads) {
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   RpcMetrics* rpc = AddTrain(metrics);
   std::atomic<bool> stop = false;
   std::thread scraper([&] {

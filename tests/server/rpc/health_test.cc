@@ -40,7 +40,7 @@ class HealthTest : public testing::Test {
     return stub_->Check(&context, Name(name), response);
   }
 
-  Metrics metrics_{"test"};
+  Metrics metrics_{"test", "v3"};
   Health health_;
   Transport transport_{{.listen = {"127.0.0.1:0"}, .max_streams = 0}, metrics_};
   std::shared_ptr<grpc::Channel> channel_;
@@ -155,7 +155,7 @@ std::string Reflect(const std::shared_ptr<grpc::Channel>& channel, const std::st
 // The plug-in is process-wide: from here on every transport of this program has it.
 TEST(ReflectionTest, ListsTheServicesAndDescribesTheirMethods) {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   Health health;
   health.Set("", true);
   Transport transport({.listen = {"127.0.0.1:0"}}, metrics);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <future>
 #include <memory>
@@ -109,17 +110,47 @@ TEST_F(PredictionServiceTest, ProbabilitiesAreThoseOfTheLoss) {
 }
 
 TEST_F(PredictionServiceTest, ALargePredictionIsTheSameRowByRow) {
-  // Large enough to leave the polling thread.
+  // Large enough to leave the polling thread, and to be spread over others.
+  constexpr int kRows = 2001, kSome = 37;
   client().Create("wide", "mlp { hidden: 256 } in_features: 64");
-  const auto all = client().Predict(RandomQuery("wide", 2000, 64, 1));
+  const v1::PredictRequest whole = RandomQuery("wide", kRows, 64, 1);
+  const auto all = client().Predict(whole);
   ASSERT_TRUE(all.ok()) << all.error();
-  v1::PredictRequest few = RandomQuery("wide", 2000, 64, 1);
-  few.mutable_features()->set_rows(10);
-  few.mutable_features()->mutable_values()->Truncate(640);
-  const auto some = client().Predict(few);
-  for (int i = 0; i < 10; ++i) {
-    EXPECT_EQ(some->predictions().values(i), all->predictions().values(i));
+  ASSERT_EQ(all->predictions().values_size(), kRows);
+  for (int first = 0; first < kRows; first += kSome) {
+    v1::PredictRequest few = RandomQuery("wide", std::min(kSome, kRows - first), 64, 1);
+    for (int i = 0; i < few.features().values_size(); ++i) {
+      few.mutable_features()->set_values(i, whole.features().values(first * 64 + i));
+    }
+    const auto some = client().Predict(few);
+    for (int i = 0; i < few.features().rows(); ++i) {
+      ASSERT_EQ(some->predictions().values(i), all->predictions().values(first + i));
+    }
   }
+}
+
+TEST_F(PredictionServiceTest, LargePredictionsBeyondWhatMayWaitAreRefusedAtOnce) {
+  Options options = TestOptions();
+  options.max_message_bytes = 16 << 10;  // so that five of the requests below may wait
+  options.compute_threads = 1;
+  Start(options);
+  client().Create("wide", "mlp { hidden: 1024 hidden: 1024 } in_features: 3");
+  const v1::PredictRequest request = RandomQuery("wide", 1000, 3, 1);
+  std::vector<std::future<Answer<v1::PredictResponse>>> calls;
+  for (int i = 0; i < 12; ++i) {
+    calls.push_back(std::async(std::launch::async, [&] { return client().Predict(request); }));
+  }
+  int answered = 0, refused = 0;
+  for (auto& call : calls) {
+    const auto answer = call.get();
+    answer.ok() ? ++answered : ++refused;
+    if (!answer.ok()) {
+      EXPECT_EQ(answer.error(), Error(StatusCode::RESOURCE_EXHAUSTED, "QUEUE_FULL"));
+    }
+  }
+  EXPECT_GE(answered, 5);
+  EXPECT_GE(refused, 1);
+  EXPECT_TRUE(client().Predict(request).ok());
 }
 
 TEST_F(PredictionServiceTest, EachKindOfRequestResolvesALazyModel) {

@@ -70,7 +70,7 @@ struct TestServer {
     health_stub = HealthProto::NewStub(channel);
   }
 
-  Metrics metrics{"test"};
+  Metrics metrics{"test", "v3"};
   std::unique_ptr<Transport> transport;
   std::function<void(Predict&)> predict = [](Predict& call) {
     call.response()->set_step(call.request().min_step());

@@ -265,7 +265,7 @@ TEST(TransportTest, CallsAreCounted) {
 TEST(TransportTest, ATakenPortIsAnError) {
   TestServer server;
   server.Start();
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   const std::string address = absl::StrCat("127.0.0.1:", server.transport->ports()[0]);
   Transport second({.listen = {address}}, metrics);
   const absl::Status status = second.Start();
@@ -274,7 +274,7 @@ TEST(TransportTest, ATakenPortIsAnError) {
 }
 
 TEST(TransportTest, AMethodWithoutAHandlerIsAnError) {
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   Transport transport({.listen = {"127.0.0.1:0"}}, metrics);
   using Health = HealthProto::AsyncService;
   Health* health = transport.AddService(std::make_unique<Health>());
@@ -288,7 +288,7 @@ TEST(TransportTest, AMethodWithoutAHandlerIsAnError) {
 
 TEST(TransportTest, ListensOnUnixSocketsToo) {
   const std::string path = absl::StrCat(testing::TempDir(), "/lazynorm-", getpid(), ".sock");
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   Transport transport({.listen = {"127.0.0.1:0", absl::StrCat("unix:", path)}}, metrics);
   using Health = HealthProto::AsyncService;
   Health* health = transport.AddService(std::make_unique<Health>());
