@@ -131,7 +131,7 @@ TEST(MetricsTest, ATrainedStepShowsInEverySeriesOfItsModel) {
 }
 
 TEST(MetricsTest, WhatOnlyLearningGivesIsShownFromTheFirstStepOn) {
-  Metrics metrics("test");
+  Metrics metrics("test", "v3");
   const auto model = metrics.AddModel("a", {0, 4});
   for (const int step : {0, 1, 0}) {
     model->SetLearning(SomeState());
