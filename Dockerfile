@@ -20,7 +20,7 @@ RUN cmake --preset release -DLAZYNORM_TESTS=OFF -DCMAKE_INSTALL_PREFIX=/usr \
 
 # Which libraries it needs, the package itself knows.
 FROM debian:bookworm-slim AS runtime
-COPY --from=build /src/build/package/ /tmp/package/
+COPY --from=build /src/build/package/*.deb /tmp/package/
 RUN apt-get update \
  && apt-get install -y --no-install-recommends /tmp/package/*.deb \
  && apt-get clean && rm -rf /tmp/package /var/lib/apt/lists/* \
