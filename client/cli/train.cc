@@ -64,8 +64,7 @@ absl::StatusOr<v1::Model> FindOrCreate(const Client& client, const TrainFlags& f
   }
   if (const std::string option = FirstGiven(flags.spec); model.ok() && !option.empty()) {
     std::cerr << "note: model " << flags.model << " is there already; " << option
-              << " is not used
-                 ";
+              << " is not used\n";
   }
   return model;
 }
