@@ -15,9 +15,11 @@
 #include "absl/flags/usage_config.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "server/flags.h"
 #include "server/options.h"
+#include "server/rpc/grpc_log.h"
 #include "server/server.h"
 
 namespace {
@@ -61,6 +63,9 @@ int main(int argc, char** argv) {
   usage.contains_help_flags = [](absl::string_view file) {
     return absl::EndsWith(file, lazynorm::kFlagsFile);
   };
+  usage.normalize_filename = [](absl::string_view file) {
+    return std::string(absl::StripPrefix(file, "../"));
+  };
   absl::SetFlagsUsageConfig(usage);
   const std::vector<char*> words = absl::ParseCommandLine(argc, argv);
   if (words.size() > 1) {
@@ -69,6 +74,7 @@ int main(int argc, char** argv) {
   }
   spdlog::set_default_logger(spdlog::stderr_logger_mt("lazynormd"));
   spdlog::set_pattern("time=%Y-%m-%dT%H:%M:%S.%e%z level=%l %v");
+  lazynorm::LogWhatGrpcSays();
   KeepFreedMemory();
   const sigset_t signals = BlockSignals();
 

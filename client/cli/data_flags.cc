@@ -1,6 +1,7 @@
 #include "client/cli/data_flags.h"
 
 #include "client/cli/errors.h"
+#include "client/cli/session.h"
 #include "client/cli/survey.h"
 
 namespace lazynorm {
@@ -22,7 +23,7 @@ void AddColumnOptions(CLI::App* command, ColumnOptions* columns, bool with_targe
                    "The target is the target column's value N rows later; its own value is a "
                    "feature, and the last N rows are left out")
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber.description(""));
+      ->check(AtLeast(0));
 }
 
 absl::StatusOr<ExampleReader> OpenExamples(const std::string& path, const ColumnOptions& columns,

@@ -80,7 +80,7 @@ void AddEvaluate(CLI::App& app, Session& session) {
   command->add_option("--batch", flags->batch, "Rows of a request")
       ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber.description(""));
+      ->check(AtLeast(1));
   AddOutput(command, &flags->output, /*with_csv=*/false);
 }
 

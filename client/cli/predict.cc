@@ -142,7 +142,7 @@ void AddPredict(CLI::App& app, Session& session) {
   command->add_option("--batch", flags->batch, "Rows of a request")
       ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber.description(""));
+      ->check(AtLeast(1));
   command->add_flag("--probabilities", flags->probabilities,
                     "Probabilities instead of the last layer's values, for classification");
   command->add_option("--min-step", flags->min_step, "Wait until the model has reached this step")

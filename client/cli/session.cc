@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/cli/commands.h"
@@ -44,7 +45,11 @@ void AddCommands(CLI::App& app, Session& session) {
 // Help and version are no errors to CLI11's caller; all else is wrong usage.
 int ExitAfterParsing(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) return app.exit(error);
-  std::cerr << "error: " << error.what() << "; see lazynorm --help\n";
+  std::string what = error.what();
+  if (const auto words = app.remaining(); app.get_subcommands().empty() && !words.empty()) {
+    what = absl::StrCat("no command \"", words.front(), "\"");
+  }
+  std::cerr << "error: " << what << "; see lazynorm --help\n";
   return kExitUsage;
 }
 
@@ -73,11 +78,29 @@ void AddOutput(CLI::App* command, Format* format, bool with_csv) {
   std::map<std::string, Format> names = {{"table", Format::kTable}, {"json", Format::kJson}};
   if (with_csv) names["csv"] = Format::kCsv;
   command
-      ->add_option(
-          "--output,-o", *format,
+      ->add_option_function<std::string>(
+          "--output,-o",
+          [format, names](const std::string& name) {
+            const auto found = names.find(name);
+            if (found == names.end()) {
+              throw CLI::ValidationError(
+                  "--output",
+                  absl::StrCat("expected table", names.size() > 2 ? ", json or csv" : " or json",
+                               ", got ", name));
+            }
+            *format = found->second;
+          },
           with_csv ? "table (default), json: an object a line, or csv" : "table (default) or json")
-      ->type_name("FORMAT")
-      ->transform(CLI::CheckedTransformer(names).description(""));
+      ->type_name("FORMAT");
+}
+
+CLI::Validator AtLeast(int64_t least) {
+  const auto check = [least](const std::string& text) {
+    int64_t value = 0;
+    if (absl::SimpleAtoi(text, &value) && value >= least) return std::string();
+    return absl::StrCat("expected a whole number of at least ", least, ", got ", text);
+  };
+  return CLI::Validator(check, "");
 }
 
 void AddModel(CLI::App* command, std::string* model) {

@@ -1,6 +1,7 @@
 #ifndef LAZYNORM_CLIENT_CLI_SESSION_H_
 #define LAZYNORM_CLIENT_CLI_SESSION_H_
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -31,6 +32,9 @@ CLI::App* AddCommand(CLI::App& app, Session& session, const std::string& name,
 
 // Adds --output with table and json, and csv if `with_csv`.
 void AddOutput(CLI::App* command, Format* format, bool with_csv);
+
+// Checks that an option's value is a whole number of at least `least`.
+CLI::Validator AtLeast(int64_t least);
 
 // Adds the positional MODEL.
 void AddModel(CLI::App* command, std::string* model);

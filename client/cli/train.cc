@@ -53,9 +53,15 @@ absl::StatusOr<v1::Model> CreateFor(const Client& client, const TrainFlags& flag
   return client.CreateModel(request);
 }
 
-absl::StatusOr<v1::Model> FindOrCreate(const Client& client, const TrainFlags& flags) {
+// Whether the model was made here goes to `created`.
+absl::StatusOr<v1::Model> FindOrCreate(const Client& client, const TrainFlags& flags,
+                                       bool* created) {
   absl::StatusOr<v1::Model> model = client.GetModel(flags.model);
-  if (flags.create && absl::IsNotFound(model.status())) return CreateFor(client, flags);
+  if (flags.create && absl::IsNotFound(model.status())) {
+    model = CreateFor(client, flags);
+    *created = model.ok();
+    return model;
+  }
   if (const std::string option = FirstGiven(flags.spec); model.ok() && !option.empty()) {
     std::cerr << "note: model " << flags.model << " is there already; " << option
               << " is not used\n";
@@ -195,6 +201,10 @@ absl::Status CheckRemembered(const TrainFlags& flags) {
                                  "from features that the server remembers"));
 }
 
+absl::Status NoRows(const std::string& path) {
+  return InputError(absl::StrCat(path == "-" ? "stdin" : path, ": no rows to learn from"));
+}
+
 absl::Status Train(const Session& session, const TrainFlags& flags) {
   if (absl::Status status = NeedTarget(flags.train.columns); !status.ok()) return status;
   if (absl::Status status = CheckRemembered(flags); !status.ok()) return status;
@@ -206,25 +216,30 @@ absl::Status Train(const Session& session, const TrainFlags& flags) {
   }
   const absl::StatusOr<Client> client = session.Connect();
   if (!client.ok()) return client.status();
-  const absl::StatusOr<v1::Model> model = FindOrCreate(*client, flags);
+  bool created = false;
+  const absl::StatusOr<v1::Model> model = FindOrCreate(*client, flags, &created);
   if (!model.ok()) return model.status();
   TrainRun run(*client, *model, flags.train);
   TrainReport report(flags, model->spec().loss().kind());
-  const absl::Status status =
+  absl::Status status =
       run.Run([&](double share, const Score* period) { report.OnProgress(run, share, period); });
+  const int64_t rows = run.scores().rows();
+  if (status.ok() && rows == 0) status = NoRows(flags.train.path);
   if (status.ok()) {
     report.WriteSummary(run);
     return status;
   }
   report.Clear();
-  if (run.scores().rows() > 0) {
-    std::cerr << "note: " << run.scores().rows() << " rows were trained before the error\n";
+  if (rows > 0) std::cerr << "note: " << rows << " rows were trained before the error\n";
+  // A model made for a table that could not be read goes with the error: the next try begins anew.
+  if (created && rows == 0 && ExitCodeOf(status) == kExitUsage) {
+    client->DeleteModel(flags.model).IgnoreError();
   }
   return status;
 }
 
 void AddTrainOptions(CLI::App* command, TrainOptions* train) {
-  const CLI::Validator positive = CLI::PositiveNumber.description("");
+  const CLI::Validator positive = AtLeast(1);
   command->add_option("--batch", train->batch, "Rows of a request, which is one step")
       ->type_name("N")
       ->capture_default_str()

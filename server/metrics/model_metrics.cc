@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,7 +16,7 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-// The order of Families().
+// The order of kFamilies.
 enum Family {
   kTrainLoss,
   kPrequentialLoss,
@@ -38,27 +39,59 @@ enum Family {
   kStepSeconds,
 };
 
+struct Description {
+  const char* name;
+  const char* help;
+  MetricType type;
+};
+
+// One for each Family, in their order.
+constexpr Description kFamilies[] = {
+    {"lazynorm_train_loss", "Loss of the trained rows in train mode, exponentially weighted.",
+     MetricType::Gauge},
+    {"lazynorm_prequential_loss",
+     "Loss of each request's rows before learning from them, exponentially weighted.",
+     MetricType::Gauge},
+    {"lazynorm_prequential_loss_distribution",
+     "Loss of each request's rows before learning from them.", MetricType::Histogram},
+    {"lazynorm_model_step", "Learning steps the model has taken.", MetricType::Gauge},
+    {"lazynorm_rows_trained_total", "Rows learned from.", MetricType::Counter},
+    {"lazynorm_rows_predicted_total", "Rows predicted.", MetricType::Counter},
+    {"lazynorm_train_rejected_total", "Train requests refused, by reason.", MetricType::Counter},
+    {"lazynorm_batch_norm_shift",
+     "Distance of the latest batch's mean from the running mean, in running standard deviations, "
+     "by layer.",
+     MetricType::Gauge},
+    {"lazynorm_expert_weight", "What an expert counts in predictions, by its place in the spec.",
+     MetricType::Gauge},
+    {"lazynorm_drift_total", "Times that the prequential loss was found to have risen for good.",
+     MetricType::Counter},
+    {"lazynorm_drift_level",
+     "How far the recent rise of the prequential loss is on its way to counting as drift, from 0 "
+     "to 1.",
+     MetricType::Gauge},
+    {"lazynorm_loss_gap",
+     "Train less prequential loss, exponentially weighted, in the target's units.",
+     MetricType::Gauge},
+    {"lazynorm_gradient_norm", "L2 norm of the latest gradient.", MetricType::Gauge},
+    {"lazynorm_parameter_norm", "L2 norm of the parameters.", MetricType::Gauge},
+    {"lazynorm_statistics_frozen", "1 while the running statistics are frozen.", MetricType::Gauge},
+    {"lazynorm_remembered_predictions", "Predictions that wait for their labels.",
+     MetricType::Gauge},
+    {"lazynorm_train_queue_depth", "Train requests that wait for their turn.", MetricType::Gauge},
+    {"lazynorm_snapshot_age_seconds", "Time since the model's newest snapshot, or its creation.",
+     MetricType::Gauge},
+    {"lazynorm_step_seconds", "Time to compute a learning step.", MetricType::Histogram},
+};
+static_assert(std::size(kFamilies) == kStepSeconds + 1);
+
 // The reasons a Train can be refused for; anything else would be a label from outside.
 constexpr absl::string_view kReasons[] = {
-    "WIDTH_MISMATCH",
-    "SHAPE_MISMATCH",
-    "NON_FINITE_VALUE",
-    "EMPTY_BATCH",
-    "TOO_FEW_ROWS",
-    "LABEL_OUT_OF_RANGE",
-    "TARGET_MISMATCH",
-    "INVALID_WEIGHTS",
-    "REQUEST_ID_REUSED",
-    "MODEL_NOT_FOUND",
-    "UNKNOWN_PREDICTION_ID",
-    "NON_FINITE_STEP",
-    "LIMIT_EXCEEDED",
-    "QUEUE_FULL",
-    "RATE_LIMITED",
-    "STORE_FULL",
-    "STORE_FAILED",
-    "MODEL_DAMAGED",
-    "STARTING",
+    "WIDTH_MISMATCH",  "SHAPE_MISMATCH",     "NON_FINITE_VALUE", "EMPTY_BATCH",
+    "TOO_FEW_ROWS",    "LABEL_OUT_OF_RANGE", "TARGET_MISMATCH",  "INVALID_WEIGHTS",
+    "INVALID_UPDATE",  "REQUEST_ID_REUSED",  "MODEL_NOT_FOUND",  "UNKNOWN_PREDICTION_ID",
+    "NON_FINITE_STEP", "LIMIT_EXCEEDED",     "QUEUE_FULL",       "RATE_LIMITED",
+    "STORE_FULL",      "STORE_FAILED",       "MODEL_DAMAGED",    "STARTING",
     "DRAINING",
 };
 constexpr absl::string_view kOtherReason = "INTERNAL";
@@ -144,68 +177,11 @@ void ModelMetrics::SetQueueDepth(int64_t depth) {
 }
 
 std::vector<MetricFamily> ModelMetrics::Families() {
-  return {
-      {"lazynorm_train_loss",
-       "Loss of the trained rows in train mode, exponentially weighted.",
-       MetricType::Gauge,
-       {}},
-      {"lazynorm_prequential_loss",
-       "Loss of each request's rows before learning from them, exponentially weighted.",
-       MetricType::Gauge,
-       {}},
-      {"lazynorm_prequential_loss_distribution",
-       "Loss of each request's rows before learning from them.",
-       MetricType::Histogram,
-       {}},
-      {"lazynorm_model_step", "Learning steps the model has taken.", MetricType::Gauge, {}},
-      {"lazynorm_rows_trained_total", "Rows learned from.", MetricType::Counter, {}},
-      {"lazynorm_rows_predicted_total", "Rows predicted.", MetricType::Counter, {}},
-      {"lazynorm_train_rejected_total",
-       "Train requests refused, by reason.",
-       MetricType::Counter,
-       {}},
-      {"lazynorm_batch_norm_shift",
-       "Distance of the latest batch's mean from the running mean, in running standard deviations, "
-       "by layer.",
-       MetricType::Gauge,
-       {}},
-      {"lazynorm_expert_weight",
-       "What an expert counts in predictions, by its place in the spec.",
-       MetricType::Gauge,
-       {}},
-      {"lazynorm_drift_total",
-       "Times that the prequential loss was found to have risen for good.",
-       MetricType::Counter,
-       {}},
-      {"lazynorm_drift_level",
-       "How far the recent rise of the prequential loss is on its way to counting as drift, from 0 "
-       "to 1.",
-       MetricType::Gauge,
-       {}},
-      {"lazynorm_loss_gap",
-       "Train less prequential loss, exponentially weighted, in the target's units.",
-       MetricType::Gauge,
-       {}},
-      {"lazynorm_gradient_norm", "L2 norm of the latest gradient.", MetricType::Gauge, {}},
-      {"lazynorm_parameter_norm", "L2 norm of the parameters.", MetricType::Gauge, {}},
-      {"lazynorm_statistics_frozen",
-       "1 while the running statistics are frozen.",
-       MetricType::Gauge,
-       {}},
-      {"lazynorm_remembered_predictions",
-       "Predictions that wait for their labels.",
-       MetricType::Gauge,
-       {}},
-      {"lazynorm_train_queue_depth",
-       "Train requests that wait for their turn.",
-       MetricType::Gauge,
-       {}},
-      {"lazynorm_snapshot_age_seconds",
-       "Time since the model's newest snapshot, or its creation.",
-       MetricType::Gauge,
-       {}},
-      {"lazynorm_step_seconds", "Time to compute a learning step.", MetricType::Histogram, {}},
-  };
+  std::vector<MetricFamily> families;
+  for (const Description& family : kFamilies) {
+    families.push_back({family.name, family.help, family.type, {}});
+  }
+  return families;
 }
 
 void ModelMetrics::Collect(std::vector<MetricFamily>* families) const {

@@ -8,7 +8,7 @@ const bin = process.env.LAZYNORM_BIN;
 // Resolves to { address, stop } once the server says that it serves.
 export function startServer() {
   const server = spawn(path.join(bin, 'lazynormd'),
-    ['--listen=127.0.0.1:0', '--metrics_listen=', '--drain_seconds=0s']);
+    ['--listen=127.0.0.1:0', '--metrics_listen=', '--drain_seconds=0s', '--store=memory:']);
   const ended = new Promise((resolve) => server.on('exit', resolve));
   const stop = async () => {
     server.kill('SIGTERM');

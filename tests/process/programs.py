@@ -125,7 +125,7 @@ class ServerTest(unittest.TestCase):
 
     def run_server(self, *flags):
         """Runs a lazynormd that is expected to end by itself. It must not be left running."""
-        return subprocess.run([LAZYNORMD, *flags], capture_output=True, text=True, timeout=SOON,
+        return subprocess.run([LAZYNORMD, "--store=memory:", *flags], capture_output=True, text=True, timeout=SOON,
                               check=False)
 
 

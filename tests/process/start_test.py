@@ -54,8 +54,10 @@ class StartTest(ServerTest):
             for flag in ("--listen", "--metrics_listen"):
                 run = self.run_server("--listen=127.0.0.1:0", "--metrics_listen=", f"{flag}={taken}")
                 self.assertEqual(run.returncode, 1)
-                last = run.stderr.strip().splitlines()[-1]
+                *log, last = run.stderr.strip().splitlines()
                 self.assertIn(f"cannot listen on {taken}", last)
+                for line in log:  # also what gRPC has to say is a record
+                    self.assertRegex(line, r"^time=\S+ level=\w+ event=\w+ ")
 
     def test_the_version_is_printed_and_nothing_served(self):
         run = self.run_server("--version")
@@ -64,6 +66,7 @@ class StartTest(ServerTest):
 
     def test_help_names_every_flag(self):
         run = self.run_server("--help")
+        self.assertIn("Flags from server/flags.cc:", run.stdout)
         for flag in ("listen", "metrics_listen", "models_dir", "drain_seconds", "max_models",
                      "max_queued_steps", "max_message_bytes"):
             self.assertIn(f"--{flag} ", run.stdout)
