@@ -1,6 +1,5 @@
 #include "server/server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 #include "model/status_macros.h"
 #include "server/base/log_text.h"
 #include "server/models_dir.h"
+#include "server/rpc/reflection.h"
 
 namespace lazynorm {
 namespace {
@@ -96,7 +96,7 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
     : options_(options),
       metrics_(std::move(metrics)),
       store_(std::move(store)),
-      trainers_(Threads(options), getenv("NICE") ? atoi(getenv("NICE")) : kTrainersGiveWay),
+      trainers_(Threads(options), kTrainersGiveWay),
       predictors_(Threads(options)),
       registry_(
           {.max_models = options.max_models,
@@ -143,13 +143,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options) {
 }
 
 absl::Status Server::Open() {
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   SetServing(false);
   health_.Set("liveness", true);
   models_.Register();
   training_.Register();
   prediction_.Register();
   AddHealthService(transport_, health_);
+  AddReflectionService(transport_);
   RETURN_IF_ERROR(transport_.Start());
   if (!options_.metrics_listen.empty()) {
     ASSIGN_OR_RETURN(http_, MetricsHttp::Start(

@@ -94,11 +94,15 @@ absl::Status Transport::CannotListen() {
                                              ": is the address taken, or not of this machine?"));
 }
 
+std::vector<std::string> Transport::services() const {
+  std::set<std::string> names;
+  for (const std::unique_ptr<Method>& method : methods_) names.insert(method->service);
+  return {names.begin(), names.end()};
+}
+
 absl::Status Transport::CheckEveryMethodHasAHandler() const {
-  std::set<std::string> services;
   std::set<std::string> missing;
-  for (const std::unique_ptr<Method>& method : methods_) services.insert(method->service);
-  for (const std::string& name : services) {
+  for (const std::string& name : services()) {
     const auto* service =
         google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(name);
     if (service == nullptr) return absl::InternalError(absl::StrCat("no service ", name));

@@ -136,6 +136,9 @@ class Transport {
   // on; INTERNAL if a method has no handler: its calls would hang.
   absl::Status Start();
 
+  // The full names of all services that were added, each once.
+  std::vector<std::string> services() const;
+
   // The port bound for each of options.listen; for a unix socket, 1.
   std::vector<int> ports() const { return ports_; }
 

@@ -1,13 +1,10 @@
 #include "server/rpc/health.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include <thread>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -123,56 +120,6 @@ TEST_F(HealthTest, ShutdownEndsTheWatchersAtOnce) {
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
   EXPECT_FALSE(reader->Read(&response));
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
-}
-
-// Sends one request of grpc.reflection.v1alpha and returns the answer's bytes.
-std::string Reflect(const std::shared_ptr<grpc::Channel>& channel, const std::string& request) {
-  grpc::GenericStub stub(channel);
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
-  grpc::CompletionQueue queue;
-  void* tag = nullptr;
-  bool ok = false;
-  const auto call = stub.PrepareCall(
-      &context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
-  call->StartCall(nullptr);
-  queue.Next(&tag, &ok);
-  const grpc::Slice slice(request);
-  call->Write(grpc::ByteBuffer(&slice, 1), nullptr);
-  queue.Next(&tag, &ok);
-  grpc::ByteBuffer answer;
-  call->Read(&answer, nullptr);
-  queue.Next(&tag, &ok);
-  grpc::Slice bytes;
-  if (ok) answer.DumpToSingleSlice(&bytes).ok();
-  context.TryCancel();
-  grpc::Status status;
-  call->Finish(&status, nullptr);
-  queue.Next(&tag, &ok);
-  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
-}
-
-// The plug-in is process-wide: from here on every transport of this program has it.
-TEST(ReflectionTest, ListsTheServicesAndDescribesTheirMethods) {
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  Metrics metrics("test", "v3");
-  Health health;
-  health.Set("", true);
-  Transport transport({.listen = {"127.0.0.1:0"}}, metrics);
-  AddHealthService(transport, health);
-  ASSERT_TRUE(transport.Start().ok());
-  const auto channel = grpc::CreateChannel(absl::StrCat("127.0.0.1:", transport.ports()[0]),
-                                           grpc::InsecureChannelCredentials());
-  // ServerReflectionRequest: list_services = 7, file_containing_symbol = 4.
-  EXPECT_TRUE(absl::StrContains(Reflect(channel, "\x3a\x01*"), "grpc.health.v1.Health"));
-  const std::string file = Reflect(channel, "\x22\x15grpc.health.v1.Health");
-  EXPECT_TRUE(absl::StrContains(file, "Check"));
-  EXPECT_TRUE(absl::StrContains(file, "Watch"));
-  // The transport's own calls go on beside it.
-  const auto stub = grpc::health::v1::Health::NewStub(channel);
-  grpc::ClientContext context;
-  Health::Response response;
-  EXPECT_TRUE(stub->Check(&context, {}, &response).ok());
 }
 
 }  // namespace
