@@ -140,8 +140,10 @@ TEST_F(TrainCommandTest, ATableThatCannotBeReadLeavesNoNewModelBehind) {
   EXPECT_EQ(Run("train m " + File("u.csv", "a,y\n") + bad).code, 2);
   EXPECT_EQ(state().models.count("m"), 0u);
   // What was learned stays, and so does a model that was there.
-  EXPECT_EQ(Run("train m " + File("v.csv", "a,y\n1,1\n2,2\nhigh,1\n") + bad + " --batch 2").code,
-            2);
+  EXPECT_EQ(
+      Run("train m " + File("v.csv", "a,y\n1,1\n2,2\n3,3\n4,4\nhigh,1\n") + bad + " --batch 2")
+          .code,
+      2);
   EXPECT_EQ(state().models.count("m"), 1u);
   server_.AddModel("n");
   EXPECT_EQ(Run("train n " + File("w.csv", "a,y\nhigh,1\n") + bad).code, 2);
