@@ -51,6 +51,11 @@ absl::StatusOr<std::unique_ptr<Child>> Child::Start(const std::vector<std::strin
   }
   std::unique_ptr<Child> child(new Child(*pid, ends[0]));
   if (absl::Status ready = child->WaitForPort(); !ready.ok()) return ready;
+  child->reader_ = std::thread([log = child->log_] {
+    char rest[4096];
+    while (read(log, rest, sizeof(rest)) > 0) {
+    }
+  });
   return child;
 }
 
@@ -72,6 +77,7 @@ absl::Status Child::WaitForPort() {
 Child::~Child() {
   kill(pid_, SIGKILL);
   waitpid(pid_, nullptr, 0);
+  if (reader_.joinable()) reader_.join();
   close(log_);
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -37,6 +38,7 @@ class Child {
   const pid_t pid_;
   const int log_;
   std::string address_;
+  std::thread reader_;  // of the log: a server whose log nobody reads stops when the pipe is full
 };
 
 // User and system time of this process so far.
