@@ -24,9 +24,12 @@ namespace lazynorm {
 namespace {
 
 // The names of the health service that follow readiness; "liveness" does not.
-constexpr const char* kReadyNames[] = {"", "readiness", "lazynorm.v1.ModelService",
+constexpr const char* kReadyNames[] = {"",
+                                       "readiness",
+                                       "lazynorm.v1.ModelService",
                                        "lazynorm.v1.TrainingService",
-                                       "lazynorm.v1.PredictionService"};
+                                       "lazynorm.v1.PredictionService",
+                                       "inference.GRPCInferenceService"};
 
 // Nobody waits for a learning step as for a prediction: where cores are scarce, the latter come
 // first.
@@ -122,8 +125,12 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
                  *metrics_),
       models_(registry_, transport_, predictors_, ScratchFolder(options)),
       training_(registry_, transport_, RequestLimitsOf(options)),
-      prediction_(registry_, transport_, predictors_, RequestLimitsOf(options),
-                  kQueuedMessages * options.max_message_bytes / int64_t{sizeof(float)}) {}
+      predictor_(registry_, transport_, predictors_,
+                 kQueuedMessages * options.max_message_bytes / int64_t{sizeof(float)}),
+      prediction_(registry_, transport_, predictor_, RequestLimitsOf(options)),
+      inference_(registry_, transport_, predictor_, RequestLimitsOf(options), Version(),
+                 [this] { return ready_.load(); }),
+      rest_(inference_, transport_) {}
 
 Server::~Server() {
   Stop(absl::ZeroDuration());
@@ -148,13 +155,14 @@ absl::Status Server::Open() {
   models_.Register();
   training_.Register();
   prediction_.Register();
+  inference_.Register();
   AddHealthService(transport_, health_);
   AddReflectionService(transport_);
   RETURN_IF_ERROR(transport_.Start());
   if (!options_.metrics_listen.empty()) {
     ASSIGN_OR_RETURN(http_, MetricsHttp::Start(
                                 options_.metrics_listen, *metrics_, [] { return true; },
-                                [this] { return ready_.load(); }, options_.web_page));
+                                [this] { return ready_.load(); }, options_.web_page, RestApi()));
   }
   RETURN_IF_ERROR(registry_.Recover(options_.recover == "strict"));
   if (!options_.models_dir.empty()) {
@@ -166,6 +174,11 @@ absl::Status Server::Open() {
                Version(), absl::StrJoin(options_.listen, ","), absl::StrJoin(ports(), ","),
                metrics_port(), std::string(ActiveKernels().level), Threads(options_));
   return absl::OkStatus();
+}
+
+HttpApi Server::RestApi() {
+  return {.answer = [this](const HttpRequest& request) { return rest_.Answer(request); },
+          .max_body_bytes = options_.max_message_bytes};
 }
 
 void Server::SetServing(bool serving) {
