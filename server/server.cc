@@ -84,6 +84,11 @@ StoreOptions StoreOptionsOf(const Options& options, Metrics* metrics) {
                     .on_fatal = EndProcess}};
 }
 
+// What the largest model's file may be: a float for each parameter and statistic, and a header.
+int64_t MaxImportBytes(const Options& options) {
+  return 8 * options.max_parameters + (int64_t{32} << 20);
+}
+
 RequestLimits RequestLimitsOf(const Options& options) {
   return {.max_rows = options.max_rows_per_request, .max_width = options.max_width};
 }
@@ -123,7 +128,8 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
                   .max_streams = options.max_streams,
                   .polling_threads = options.polling_threads},
                  *metrics_),
-      models_(registry_, transport_, predictors_, ScratchFolder(options)),
+      models_(registry_, transport_, predictors_, ScratchFolder(options), Version(),
+              MaxImportBytes(options)),
       training_(registry_, transport_, RequestLimitsOf(options)),
       predictor_(registry_, transport_, predictors_,
                  kQueuedMessages * options.max_message_bytes / int64_t{sizeof(float)}),
