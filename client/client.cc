@@ -234,6 +234,47 @@ absl::Status Client::Backup(
   return FromGrpc(reader->Finish());
 }
 
+absl::Status Client::ExportModel(
+    absl::string_view model, v1::ExportFormat format,
+    const std::function<bool(absl::string_view data)>& on_piece) const {
+  grpc::ClientContext context;
+  v1::ExportModelRequest request;
+  request.set_model(std::string(model));
+  request.set_format(format);
+  const auto reader = stubs_->models->ExportModel(&context, request);
+  v1::ExportModelResponse response;
+  while (reader->Read(&response)) {
+    if (on_piece(response.data())) continue;
+    context.TryCancel();
+    reader->Finish();
+    return absl::CancelledError("the export was broken off");
+  }
+  return FromGrpc(reader->Finish());
+}
+
+absl::StatusOr<v1::Model> Client::ImportModel(
+    v1::ImportModelRequest first, const std::function<absl::StatusOr<std::string>()>& next) const {
+  grpc::ClientContext context;
+  v1::Model model;
+  const auto writer = stubs_->models->ImportModel(&context, &model);
+  v1::ImportModelRequest message = std::move(first);
+  bool open = writer->Write(message);
+  for (message.Clear(); open; open = writer->Write(message)) {
+    absl::StatusOr<std::string> data = next();
+    if (!data.ok()) {
+      context.TryCancel();
+      writer->Finish();
+      return data.status();
+    }
+    if (data->empty()) break;
+    message.set_data(*std::move(data));
+  }
+  if (open) writer->WritesDone();
+  const absl::Status status = FromGrpc(writer->Finish());
+  if (!status.ok()) return status;
+  return model;
+}
+
 absl::Status Client::WatchModel(
     const v1::WatchModelRequest& request,
     const std::function<bool(const v1::ModelStatus&)>& on_status) const {

@@ -104,6 +104,14 @@ class Client {
   // and how many they are in all, until it returns false (then CANCELLED) or the stream ends.
   absl::Status Backup(
       const std::function<bool(absl::string_view data, int64_t size)>& on_piece) const;
+  // Calls `on_piece` with the pieces of a file of the model until it returns false (then CANCELLED)
+  // or the stream ends.
+  absl::Status ExportModel(absl::string_view model, v1::ExportFormat format,
+                           const std::function<bool(absl::string_view data)>& on_piece) const;
+  // Makes a model of a safetensors file. `first` has its id and, unless the file has it, its spec.
+  // `next` gives the next piece, empty at the end; its error ends the call with it.
+  absl::StatusOr<v1::Model> ImportModel(
+      v1::ImportModelRequest first, const std::function<absl::StatusOr<std::string>()>& next) const;
   // Calls `on_status` with each status until it returns false (then OK) or the stream ends.
   absl::Status WatchModel(const v1::WatchModelRequest& request,
                           const std::function<bool(const v1::ModelStatus&)>& on_status) const;

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "model/kernels.h"
-#include "model/plan.h"
+#include "model/plan_writer.h"
 
 namespace lazynorm {
 namespace {
@@ -115,7 +115,7 @@ void Activation::Backward(const StepContext&, ConstMatrixView x, ConstMatrixView
   }
 }
 
-void Activation::AddTo(PlanBuilder& plan, const NetworkState&) const {
+void Activation::AddTo(PlanWriter& plan, const NetworkState&) const {
   plan.Activate(spec_);
 }
 

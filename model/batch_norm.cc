@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "model/kernels.h"
-#include "model/plan.h"
+#include "model/plan_writer.h"
 
 namespace lazynorm {
 
@@ -164,7 +164,7 @@ void BatchNorm::Backward(const StepContext& step, ConstMatrixView x, ConstMatrix
   }
 }
 
-void BatchNorm::AddTo(PlanBuilder& plan, const NetworkState& state) const {
+void BatchNorm::AddTo(PlanWriter& plan, const NetworkState& state) const {
   const float* weight = spec_.affine ? state.parameters.data() + weight_ : nullptr;
   const float* bias = spec_.affine ? state.parameters.data() + bias_ : nullptr;
   if (spec_.track_running_stats) {

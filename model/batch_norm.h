@@ -50,7 +50,7 @@ class BatchNorm : public Layer {
   void Forward(const StepContext& step, ConstMatrixView x, MatrixView y) override;
   void Backward(const StepContext& step, ConstMatrixView x, ConstMatrixView y,
                 ConstMatrixView grad_y, float* gradients, MatrixView* grad_x) override;
-  void AddTo(PlanBuilder& plan, const NetworkState& state) const override;
+  void AddTo(PlanWriter& plan, const NetworkState& state) const override;
   bool UsesBatchStatistics(Mode mode) const override;
   bool DependsOnMode() const override { return true; }
   bool TakeRelu() override { return relu_ = spec_.affine; }

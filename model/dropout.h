@@ -17,7 +17,7 @@ class Dropout : public Layer {
   void Backward(const StepContext& step, ConstMatrixView x, ConstMatrixView y,
                 ConstMatrixView grad_y, float* gradients, MatrixView* grad_x) override;
   bool DependsOnMode() const override { return true; }
-  void AddTo(PlanBuilder&, const NetworkState&) const override {}
+  void AddTo(PlanWriter&, const NetworkState&) const override {}
 
  private:
   void Mask(const StepContext& step, const float* in, int64_t n, float* out) const;

@@ -3,8 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
+#include "model/errors.h"
+
 namespace lazynorm {
 namespace {
+
+constexpr char kLosses[] = "experts.discounted_loss";
 
 // Keeps the logarithm of an average finite.
 constexpr double kLeastProbability = 1e-30;
@@ -55,6 +60,30 @@ void Hedge::Weigh(double rate) {
     sum += weights_[k];
   }
   for (double& weight : weights_) weight /= sum;
+}
+
+bool Hedge::Owns(absl::string_view name) {
+  return name == kLosses;
+}
+
+void Hedge::AddTensors(std::vector<StateTensor>& tensors) const {
+  if (losses_.size() == 1) return;
+  tensors.push_back({kLosses,
+                     {static_cast<int64_t>(losses_.size())},
+                     std::vector<float>(losses_.begin(), losses_.end()),
+                     {}});
+}
+
+absl::Status Hedge::SetTensor(const StateTensor& tensor, double rate) {
+  const bool good = std::all_of(tensor.values.begin(), tensor.values.end(),
+                                [](float loss) { return std::isfinite(loss) && loss >= 0; });
+  if (!good || tensor.values.size() != losses_.size()) {
+    return InvalidState("initial_state", absl::StrCat("expected ", losses_.size(),
+                                                      " finite numbers from 0 on in ", kLosses));
+  }
+  losses_.assign(tensor.values.begin(), tensor.values.end());
+  Weigh(rate);
+  return absl::OkStatus();
 }
 
 void AddWeighted(LossKind kind, ConstMatrixView out, double weight, double* sum) {

@@ -3,9 +3,11 @@
 
 #include <vector>
 
-#include "absl/types/span.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "model/batch.h"
 #include "model/matrix.h"
+#include "model/network.h"
 #include "model/spec.h"
 
 namespace lazynorm {
@@ -34,6 +36,13 @@ class Hedge {
                const Batch& batch);
   // New weights, after all experts have been observed.
   void Weigh(double rate);
+
+  // Under "experts.discounted_loss", unless one predicts alone.
+  static bool Owns(absl::string_view name);
+  void AddTensors(std::vector<StateTensor>& tensors) const;
+  // Takes the losses, whence the weights. INVALID_STATE unless they are one finite number an
+  // expert, not negative.
+  absl::Status SetTensor(const StateTensor& tensor, double rate);
 
   template <class Self, class Archive>
   static void Visit(Self& self, Archive& archive) {

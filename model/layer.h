@@ -12,7 +12,7 @@
 
 namespace lazynorm {
 
-class PlanBuilder;
+class PlanWriter;
 
 // Every number of a network that outlives a step. Layers own none of them: they know where in these
 // blocks theirs lie, so that a step can write a whole new state beside the old one.
@@ -107,7 +107,7 @@ class Layer {
                         ConstMatrixView grad_y, float* gradients, MatrixView* grad_x) = 0;
 
   // Says what this layer does to a prediction.
-  virtual void AddTo(PlanBuilder& plan, const NetworkState& state) const = 0;
+  virtual void AddTo(PlanWriter& plan, const NetworkState& state) const = 0;
 
   // Whether y depends on the other rows of the batch.
   virtual bool UsesBatchStatistics(Mode) const { return false; }

@@ -415,12 +415,16 @@ void Learner::Commit(const Batch& batch) {
 std::shared_ptr<const Plan> Learner::MakePlan() const {
   if (lazy()) return nullptr;
   PlanBuilder builder(in_features(), step_, spec_.loss);
-  for (size_t k = 0; k < experts_.size(); ++k) {
-    builder.BeginExpert(hedge_.weights()[k]);
-    network_->AddTo(builder, experts_[k].state);
-    if (spec_.learning.normalize_targets) builder.Denormalize(scale_.mean(), scale_.std());
-  }
+  AddTo(builder);
   return std::make_shared<const Plan>(std::move(builder).Build());
+}
+
+void Learner::AddTo(PlanWriter& writer) const {
+  for (size_t k = 0; k < experts_.size(); ++k) {
+    writer.BeginExpert(hedge_.weights()[k]);
+    network_->AddTo(writer, experts_[k].state);
+    if (spec_.learning.normalize_targets) writer.Denormalize(scale_.mean(), scale_.std());
+  }
 }
 
 std::vector<StateTensor> Learner::Tensors() const {
@@ -431,6 +435,7 @@ std::vector<StateTensor> Learner::Tensors() const {
       tensors.push_back(std::move(tensor));
     }
   }
+  if (!lazy()) hedge_.AddTensors(tensors);
   if (!lazy() && spec_.learning.normalize_targets) scale_.AddTensors(tensors);
   return tensors;
 }
@@ -439,6 +444,11 @@ absl::Status Learner::SetTensors(const std::vector<StateTensor>& tensors) {
   std::vector<std::vector<StateTensor>> parts(experts_.size());
   std::vector<StateTensor> scale;
   for (const StateTensor& tensor : tensors) {
+    if (experts_.size() > 1 && Hedge::Owns(tensor.name)) {
+      RETURN_IF_ERROR(hedge_.SetTensor(tensor, spec_.learning.hedge_rate));
+      next_hedge_ = hedge_;
+      continue;
+    }
     if (spec_.learning.normalize_targets && TargetScale::Owns(tensor.name)) {
       scale.push_back(tensor);
       continue;

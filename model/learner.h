@@ -73,6 +73,8 @@ class Learner {
 
   // The network as it predicts now; null while lazy.
   std::shared_ptr<const Plan> MakePlan() const;
+  // Tells the same to another writer, which hears nothing from a lazy one.
+  void AddTo(PlanWriter& writer) const;
 
   bool lazy() const { return !network_.has_value(); }
   const ModelSpec& spec() const { return spec_; }

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "model/kernels.h"
-#include "model/plan.h"
+#include "model/plan_writer.h"
 #include "model/workspace.h"
 
 namespace lazynorm {
@@ -57,7 +57,7 @@ void Linear::Backward(const StepContext& step, ConstMatrixView x, ConstMatrixVie
   kernels.gemm({rows, in_, out}, {grad_y.data(), out, 1}, packed, nullptr, false, grad_x->data());
 }
 
-void Linear::AddTo(PlanBuilder& plan, const NetworkState& state) const {
+void Linear::AddTo(PlanWriter& plan, const NetworkState& state) const {
   const float* parameters = state.parameters.data();
   plan.Linear(ConstMatrixView(parameters + weight_, spec_.out_features, in_),
               spec_.bias ? parameters + bias_ : nullptr);

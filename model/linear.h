@@ -21,7 +21,7 @@ class Linear : public Layer {
   void Forward(const StepContext& step, ConstMatrixView x, MatrixView y) override;
   void Backward(const StepContext& step, ConstMatrixView x, ConstMatrixView y,
                 ConstMatrixView grad_y, float* gradients, MatrixView* grad_x) override;
-  void AddTo(PlanBuilder& plan, const NetworkState& state) const override;
+  void AddTo(PlanWriter& plan, const NetworkState& state) const override;
   bool PassesShift() const override { return true; }
   ParameterRange Bias() const override;
   bool HasParameters() const override { return true; }

@@ -227,7 +227,7 @@ int Network::FirstBatchLayer(Mode mode) const {
   return -1;
 }
 
-void Network::AddTo(PlanBuilder& plan, const NetworkState& state) const {
+void Network::AddTo(PlanWriter& plan, const NetworkState& state) const {
   for (size_t i = 0; i < layers_.size(); ++i) {
     plan.BeginLayer(static_cast<int>(i));
     layers_[i]->AddTo(plan, state);

@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "model/layer.h"
 #include "model/matrix.h"
-#include "model/plan.h"
+#include "model/plan_writer.h"
 #include "model/spec.h"
 
 namespace lazynorm {
@@ -63,7 +63,7 @@ class Network {
   int FirstBatchLayer(Mode mode) const;
   bool HasDropout() const { return has_dropout_; }
 
-  void AddTo(PlanBuilder& plan, const NetworkState& state) const;
+  void AddTo(PlanWriter& plan, const NetworkState& state) const;
 
   // Of each batch norm, in order: its index, and its shift in the latest training pass.
   const std::vector<int>& batch_norm_layers() const { return batch_norm_layers_; }

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/matrix.h"
+#include "model/plan_writer.h"
 #include "model/spec.h"
 
 namespace lazynorm {
@@ -75,26 +76,19 @@ class Plan {
   LossSpec loss_;
 };
 
-// Collects what the layers say, in their order, into a Plan.
-class PlanBuilder {
+// Collects what the layers say, in their order, into a Plan. What they give must outlive Build.
+class PlanBuilder final : public PlanWriter {
  public:
   PlanBuilder(int in_features, int64_t step, const LossSpec& loss);
 
-  // What follows is another expert's network, of this weight; the first one's is 1 unless said.
-  void BeginExpert(double weight);
-  // Names the layer that speaks next.
-  void BeginLayer(int index) { layer_ = index; }
-  // weight: [out, in]; bias: [out] or null. Must outlive Build.
-  void Linear(ConstMatrixView weight, const float* bias);
-  // weight * (x - mean) / sqrt(var + eps) + bias; weight and bias may be null. What is normalised
-  // is cut at +-cut first, unless that is 0.
+  void BeginExpert(double weight) override;
+  void BeginLayer(int index) override { layer_ = index; }
+  void Linear(ConstMatrixView weight, const float* bias) override;
   void Normalize(const double* mean, const double* var, double eps, const float* weight,
-                 const float* bias, float cut = 0);
-  // The same with the statistics of the batch that is predicted.
-  void NormalizeByBatch(double eps, const float* weight, const float* bias);
-  void Activate(const ActivationSpec& activation);
-  // The end of an expert's network: y * std + mean.
-  void Denormalize(const Eigen::ArrayXd& mean, const Eigen::ArrayXd& std);
+                 const float* bias, float cut) override;
+  void NormalizeByBatch(double eps, const float* weight, const float* bias) override;
+  void Activate(const ActivationSpec& activation) override;
+  void Denormalize(const Eigen::ArrayXd& mean, const Eigen::ArrayXd& std) override;
 
   Plan Build() &&;
 

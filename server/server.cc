@@ -24,9 +24,12 @@ namespace lazynorm {
 namespace {
 
 // The names of the health service that follow readiness; "liveness" does not.
-constexpr const char* kReadyNames[] = {"", "readiness", "lazynorm.v1.ModelService",
+constexpr const char* kReadyNames[] = {"",
+                                       "readiness",
+                                       "lazynorm.v1.ModelService",
                                        "lazynorm.v1.TrainingService",
-                                       "lazynorm.v1.PredictionService"};
+                                       "lazynorm.v1.PredictionService",
+                                       "inference.GRPCInferenceService"};
 
 // Nobody waits for a learning step as for a prediction: where cores are scarce, the latter come
 // first.
@@ -81,6 +84,11 @@ StoreOptions StoreOptionsOf(const Options& options, Metrics* metrics) {
                     .on_fatal = EndProcess}};
 }
 
+// What the largest model's file may be: a float for each parameter and statistic, and a header.
+int64_t MaxImportBytes(const Options& options) {
+  return 8 * options.max_parameters + (int64_t{32} << 20);
+}
+
 RequestLimits RequestLimitsOf(const Options& options) {
   return {.max_rows = options.max_rows_per_request, .max_width = options.max_width};
 }
@@ -120,10 +128,15 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
                   .max_streams = options.max_streams,
                   .polling_threads = options.polling_threads},
                  *metrics_),
-      models_(registry_, transport_, predictors_, ScratchFolder(options)),
+      models_(registry_, transport_, predictors_, ScratchFolder(options), Version(),
+              MaxImportBytes(options)),
       training_(registry_, transport_, RequestLimitsOf(options)),
-      prediction_(registry_, transport_, predictors_, RequestLimitsOf(options),
-                  kQueuedMessages * options.max_message_bytes / int64_t{sizeof(float)}) {}
+      predictor_(registry_, transport_, predictors_,
+                 kQueuedMessages * options.max_message_bytes / int64_t{sizeof(float)}),
+      prediction_(registry_, transport_, predictor_, RequestLimitsOf(options)),
+      inference_(registry_, transport_, predictor_, RequestLimitsOf(options), Version(),
+                 [this] { return ready_.load(); }),
+      rest_(inference_, transport_) {}
 
 Server::~Server() {
   Stop(absl::ZeroDuration());
@@ -148,13 +161,14 @@ absl::Status Server::Open() {
   models_.Register();
   training_.Register();
   prediction_.Register();
+  inference_.Register();
   AddHealthService(transport_, health_);
   AddReflectionService(transport_);
   RETURN_IF_ERROR(transport_.Start());
   if (!options_.metrics_listen.empty()) {
     ASSIGN_OR_RETURN(http_, MetricsHttp::Start(
                                 options_.metrics_listen, *metrics_, [] { return true; },
-                                [this] { return ready_.load(); }, options_.web_page));
+                                [this] { return ready_.load(); }, options_.web_page, RestApi()));
   }
   RETURN_IF_ERROR(registry_.Recover(options_.recover == "strict"));
   if (!options_.models_dir.empty()) {
@@ -166,6 +180,11 @@ absl::Status Server::Open() {
                Version(), absl::StrJoin(options_.listen, ","), absl::StrJoin(ports(), ","),
                metrics_port(), std::string(ActiveKernels().level), Threads(options_));
   return absl::OkStatus();
+}
+
+HttpApi Server::RestApi() {
+  return {.answer = [this](const HttpRequest& request) { return rest_.Answer(request); },
+          .max_body_bytes = options_.max_message_bytes};
 }
 
 void Server::SetServing(bool serving) {

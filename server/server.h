@@ -14,8 +14,11 @@
 #include "server/metrics/metrics.h"
 #include "server/options.h"
 #include "server/rpc/health.h"
+#include "server/rpc/inference_rest.h"
+#include "server/rpc/inference_service.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/prediction_service.h"
+#include "server/rpc/predictor.h"
 #include "server/rpc/training_service.h"
 #include "server/rpc/transport.h"
 #include "server/store/store.h"
@@ -50,6 +53,7 @@ class Server {
   Server(const Options& options, std::unique_ptr<Metrics> metrics, std::unique_ptr<Store> store);
   absl::Status Open();
   void SetServing(bool serving);
+  HttpApi RestApi();
 
   const Options options_;
   RealClock clock_;
@@ -61,8 +65,11 @@ class Server {
   Transport transport_;
   ModelService models_;
   TrainingService training_;
+  Predictor predictor_;
   PredictionService prediction_;
   std::atomic<bool> ready_ = false;
+  InferenceService inference_;
+  InferenceRest rest_;
   std::unique_ptr<MetricsHttp> http_;
 };
 

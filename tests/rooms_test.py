@@ -10,7 +10,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ROOM_LISTS = ["model", "server", "client"]
 SOURCES = ["model", "server", "client"]
-GENERATED = {"lazynorm", "google", "grpc"}  # first folder of what protoc makes: the room proto
+GENERATED = {"lazynorm", "google", "grpc", "inference", "onnx"}  # first folder of what protoc makes: the room proto
 
 # Who may know a library, by how its headers begin; a room is named by its folder.
 LIBRARIES = {
@@ -22,6 +22,7 @@ LIBRARIES = {
     "Eigen/": {"model"},
     "sqlite3.h": {"server/store"},
     "xxhash.h": {"server/store"},
+    "nlohmann/": {"server/convert", "server/formats"},
     "spdlog/": {"server/hosting", "server"},
 }
 # Numbers in, numbers out.
@@ -91,11 +92,14 @@ def check_myself(arrows):
                ("server/convert/api.cc", "grpcpp/grpcpp.h"),
                ("server/base/executor.h", "model/matrix.h"),
                ("server/metrics/http.cc", "server/server.h"),
+               ("server/formats/onnx.cc", "server/convert/spec.h"),
+               ("server/convert/spec.cc", "server/formats/onnx.h"),
                ("server/rpc/status.cc", "server/server.h"),
                ("server/hosting/registry.cc", "prometheus/counter.h"),
                ("server/store/catalog.cc", "model/errors.h"),
                ("server/store/catalog.cc", "server/hosting/registry.h"),
                ("server/hosting/registry.cc", "sqlite3.h"), ("server/rpc/status.cc", "xxhash.h"),
+               ("server/rpc/inference_rest.cc", "nlohmann/json.hpp"),
                ("client/client.cc", "server/options.h"), ("client/client.cc", "model/spec.h"),
                ("client/client.cc", "client/cli/csv.h")]
     sound = [("model/plan.cc", "Eigen/Core"), ("model/kernels/level.cc", "model/kernels.h"),

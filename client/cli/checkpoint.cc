@@ -1,9 +1,4 @@
 // The commands checkpoint, restore and backup.
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -15,6 +10,7 @@
 #include "client/cli/commands.h"
 #include "client/cli/describe.h"
 #include "client/cli/errors.h"
+#include "client/cli/new_file.h"
 
 namespace lazynorm {
 namespace {
@@ -68,46 +64,6 @@ absl::Status Restore(const Session& session, const RestoreFlags& flags) {
   Describe(*model, flags.output, &std::cout);
   return absl::OkStatus();
 }
-
-// A file that only has its name once it is whole and on the disk.
-class NewFile {
- public:
-  explicit NewFile(std::string path)
-      : path_(std::move(path)),
-        partial_(path_ + ".partial"),
-        fd_(open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)),
-        error_(fd_ < 0 ? errno : 0) {}
-  ~NewFile() {
-    if (fd_ >= 0) close(fd_);
-    if (!kept_) unlink(partial_.c_str());
-  }
-
-  // False once something has failed.
-  bool Write(absl::string_view data) {
-    while (error_ == 0 && !data.empty()) {
-      const ssize_t written = write(fd_, data.data(), data.size());
-      if (written < 0) error_ = errno;
-      if (written > 0) data.remove_prefix(written);
-    }
-    return error_ == 0;
-  }
-  absl::Status Keep() {
-    if (error_ == 0 && fsync(fd_) != 0) error_ = errno;
-    if (error_ == 0 && rename(partial_.c_str(), path_.c_str()) != 0) error_ = errno;
-    kept_ = error_ == 0;
-    return status();
-  }
-  absl::Status status() const {
-    if (error_ == 0) return absl::OkStatus();
-    return InputError(absl::StrCat(path_, ": ", strerror(error_)));
-  }
-
- private:
-  const std::string path_, partial_;
-  const int fd_;
-  int error_;
-  bool kept_ = false;
-};
 
 absl::Status Backup(const Session& session, const std::string& folder) {
   namespace fs = std::filesystem;

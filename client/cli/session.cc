@@ -35,6 +35,8 @@ void AddCommands(CLI::App& app, Session& session) {
   AddCheckpoint(app, session);
   AddRestore(app, session);
   AddBackup(app, session);
+  AddExport(app, session);
+  AddImport(app, session);
   AddFreeze(app, session);
   AddUnfreeze(app, session);
   AddState(app, session);

@@ -1,5 +1,7 @@
 #include "server/convert/spec.h"
 
+#include <google/protobuf/util/json_util.h>
+
 #include <string>
 #include <utility>
 #include <variant>
@@ -432,6 +434,22 @@ absl::StatusOr<UpdateCommand> FromProto(const v1::UpdateModelRequest& proto) {
         absl::StrCat("expected learning, learning.FIELD, learning_rate or *, got ", paths[i]));
   }
   return command;
+}
+
+std::string ToJson(const ModelSpec& spec) {
+  std::string json;
+  // Fails only for messages that have an Any.
+  (void)google::protobuf::util::MessageToJsonString(ToWholeProto(spec), &json);
+  return json;
+}
+
+absl::StatusOr<ModelSpec> SpecFromJson(absl::string_view json) {
+  v1::ModelSpec proto;
+  const auto read = google::protobuf::util::JsonStringToMessage(
+      google::protobuf::StringPiece(json.data(), json.size()), &proto);
+  if (read.ok()) return FromProto(proto);
+  return InvalidSpec("spec", absl::StrCat("expected a lazynorm.v1.ModelSpec in JSON: ",
+                                          std::string(read.message()).substr(0, 200)));
 }
 
 }  // namespace lazynorm

@@ -1,7 +1,10 @@
 #ifndef LAZYNORM_SERVER_CONVERT_SPEC_H_
 #define LAZYNORM_SERVER_CONVERT_SPEC_H_
 
+#include <string>
+
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "lazynorm/v1/model_service.pb.h"
 #include "lazynorm/v1/spec.pb.h"
 #include "model/command.h"
@@ -24,6 +27,10 @@ absl::StatusOr<UpdateCommand> FromProto(const v1::UpdateModelRequest& proto);
 
 // The same change, naming no model.
 v1::UpdateModelRequest ToProto(const UpdateCommand& command);
+
+// ToWholeProto and FromProto in protobuf's JSON. INVALID_SPEC for what is none.
+std::string ToJson(const ModelSpec& spec);
+absl::StatusOr<ModelSpec> SpecFromJson(absl::string_view json);
 
 }  // namespace lazynorm
 

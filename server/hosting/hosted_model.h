@@ -20,6 +20,7 @@
 #include "server/base/mutex.h"
 #include "server/base/published.h"
 #include "server/hosting/durable_model.h"
+#include "server/hosting/prediction_tally.h"
 #include "server/hosting/trainer.h"
 #include "server/metrics/model_metrics.h"
 
@@ -80,6 +81,7 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
 
   const std::string& id() const { return id_; }
   ModelMetrics& metrics() const { return *metrics_; }
+  PredictionTally& predictions() { return predictions_; }
   std::shared_ptr<const ModelView> view() const { return view_.Get(); }
   bool deleted() const { return deleted_.load(std::memory_order_acquire); }
 
@@ -146,6 +148,7 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   std::shared_ptr<Trainer> trainer_;
   Published<ModelView> view_;
   std::atomic<bool> deleted_ = false;
+  PredictionTally predictions_;
 
   // The trainer's alone.
   std::vector<Step> steps_;                // since the latest OnTurnEnd

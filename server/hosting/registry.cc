@@ -232,6 +232,11 @@ std::vector<std::shared_ptr<HostedModel>> Registry::ShadowsOf(absl::string_view 
   return shadows;
 }
 
+std::map<std::string, absl::Status, std::less<>> Registry::Damaged() const {
+  MutexLock lock(&mutex_);
+  return damaged_;
+}
+
 std::vector<std::shared_ptr<HostedModel>> Registry::List(absl::string_view after, int most) const {
   std::vector<std::shared_ptr<HostedModel>> models;
   {

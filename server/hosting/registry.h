@@ -65,6 +65,9 @@ class Registry {
   // Up to `most` models with an id above `after`, in the order of their ids. No damaged ones.
   std::vector<std::shared_ptr<HostedModel>> List(absl::string_view after, int most) const;
 
+  // The damaged ones, and what Find says of each.
+  std::map<std::string, absl::Status, std::less<>> Damaged() const;
+
   // The state of a model when it last stood at `step`. Blocks; see Store::ReadAt.
   absl::StatusOr<SavedModel> ReadAt(absl::string_view id, int64_t step) const;
   // Returns when all that was asked of the models is durable and answered.

@@ -2,6 +2,7 @@
 
 #include <CivetServer.h>
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <thread>
@@ -29,6 +30,12 @@ constexpr char kHtml[] =
     "style-src 'unsafe-inline'; img-src data:; connect-src 'self'";
 constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
 
+constexpr char kJson[] = "application/json";
+
+// Of all threads, some are kept for metrics and probes.
+constexpr int kThreads = 8;
+constexpr int kMostApiCalls = kThreads - 2;
+
 void Respond(mg_connection* connection, const char* status, const char* type,
              const std::string& body) {
   mg_printf(connection,
@@ -37,12 +44,51 @@ void Respond(mg_connection* connection, const char* status, const char* type,
   mg_write(connection, body.data(), body.size());
 }
 
-// Answers the known paths; everything else is 404.
+void RespondError(mg_connection* connection, const char* status, const char* message) {
+  Respond(connection, status, kJson, absl::StrCat("{\"error\":\"", message, "\"}"));
+}
+
+// Counts what is in work, for the length of a scope.
+class Occupied {
+ public:
+  explicit Occupied(std::atomic<int>& count) : count_(count), now_(++count) {}
+  ~Occupied() { --count_; }
+  Occupied(const Occupied&) = delete;
+  Occupied& operator=(const Occupied&) = delete;
+  int now() const { return now_; }
+
+ private:
+  std::atomic<int>& count_;
+  const int now_;
+};
+
+// The body, up to one byte more than `most`.
+std::string ReadBody(mg_connection* connection, int64_t most) {
+  std::string body;
+  const int64_t length = mg_get_request_info(connection)->content_length;
+  if (length > 0) body.reserve(length);
+  constexpr int64_t kPiece = 64 << 10;
+  while (static_cast<int64_t>(body.size()) <= most) {
+    const size_t size = body.size();
+    const int64_t room = std::min(kPiece, most + 1 - static_cast<int64_t>(size));
+    body.resize(size + room);
+    const int read = mg_read(connection, body.data() + size, room);
+    body.resize(size + std::max(read, 0));
+    if (read <= 0) break;
+  }
+  return body;
+}
+
+// Answers the known paths and those of the API; everything else is 404.
 class Handler : public CivetHandler {
  public:
   Handler(const Metrics& metrics, std::function<bool()> healthy, std::function<bool()> ready,
-          bool page)
-      : metrics_(metrics), healthy_(std::move(healthy)), ready_(std::move(ready)), page_(page) {}
+          bool page, HttpApi api)
+      : metrics_(metrics),
+        healthy_(std::move(healthy)),
+        ready_(std::move(ready)),
+        page_(page),
+        api_(std::move(api)) {}
 
   bool handleGet(CivetServer*, mg_connection* connection) override {
     const absl::string_view path = mg_get_request_info(connection)->local_uri;
@@ -54,13 +100,53 @@ class Handler : public CivetHandler {
       RespondProbe(connection, ready_(), "not ready\n");
     } else if (path == "/" && page_) {
       Respond(connection, "200 OK", kHtml, kPage);
+    } else if (OfApi(path)) {
+      CallApi(connection);
     } else {
       Respond(connection, "404 Not Found", kPlain, "not found\n");
     }
     return true;
   }
 
+  bool handlePost(CivetServer*, mg_connection* connection) override {
+    if (!OfApi(mg_get_request_info(connection)->local_uri)) return false;
+    CallApi(connection);
+    return true;
+  }
+
  private:
+  bool OfApi(absl::string_view path) const {
+    return api_.answer != nullptr && (path == "/v2" || absl::StartsWith(path, "/v2/"));
+  }
+
+  void CallApi(mg_connection* connection) {
+    const mg_request_info* info = mg_get_request_info(connection);
+    const Occupied occupied(api_calls_);
+    if (occupied.now() > kMostApiCalls) {
+      return RespondError(connection, "503 Service Unavailable", "too many calls at once");
+    }
+    if (info->content_length > api_.max_body_bytes) return RespondTooLarge(connection);
+    const char* expect = mg_get_header(connection, "Expect");
+    if (expect != nullptr && absl::EqualsIgnoreCase(expect, "100-continue")) {
+      mg_printf(connection, "HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    HttpRequest request{.method = info->request_method, .path = info->local_uri, .body = {}};
+    if (request.method == "POST") request.body = ReadBody(connection, api_.max_body_bytes);
+    if (static_cast<int64_t>(request.body.size()) > api_.max_body_bytes) {
+      return RespondTooLarge(connection);
+    }
+    const HttpAnswer answer = api_.answer(request);
+    const std::string status =
+        absl::StrCat(answer.code, " ", mg_get_response_code_text(connection, answer.code));
+    Respond(connection, status.c_str(), kJson, answer.body);
+  }
+
+  void RespondTooLarge(mg_connection* connection) const {
+    const std::string message =
+        absl::StrCat("expected a body of at most ", api_.max_body_bytes, " bytes");
+    RespondError(connection, "413 Payload Too Large", message.c_str());
+  }
+
   static void RespondProbe(mg_connection* connection, bool good, const char* otherwise) {
     if (good) {
       Respond(connection, "200 OK", kPlain, "ok\n");
@@ -73,6 +159,8 @@ class Handler : public CivetHandler {
   const std::function<bool()> healthy_;
   const std::function<bool()> ready_;
   const bool page_;
+  const HttpApi api_;
+  std::atomic<int> api_calls_ = 0;
 };
 
 }  // namespace
@@ -81,7 +169,7 @@ absl::StatusOr<std::unique_ptr<MetricsHttp>> MetricsHttp::Start(absl::string_vie
                                                                 const Metrics& metrics,
                                                                 std::function<bool()> healthy,
                                                                 std::function<bool()> ready,
-                                                                bool page) {
+                                                                bool page, HttpApi api) {
   // Civetweb would take more than addresses here: lists, TLS marks, bare ports.
   const size_t colon = address.rfind(':');
   int port = 0;
@@ -90,9 +178,11 @@ absl::StatusOr<std::unique_ptr<MetricsHttp>> MetricsHttp::Start(absl::string_vie
     return absl::InvalidArgumentError(
         absl::StrCat("metrics address: expected HOST:PORT, got \"", address, "\""));
   }
-  auto handler = std::make_unique<Handler>(metrics, std::move(healthy), std::move(ready), page);
-  const std::vector<std::string> options = {
-      "listening_ports", std::string(address), "num_threads", "2", "request_timeout_ms", "10000"};
+  auto handler = std::make_unique<Handler>(metrics, std::move(healthy), std::move(ready), page,
+                                           std::move(api));
+  const std::vector<std::string> options = {"listening_ports",    std::string(address),
+                                            "num_threads",        absl::StrCat(kThreads),
+                                            "request_timeout_ms", "10000"};
   try {
     auto server = std::make_unique<CivetServer>(options);
     server->addHandler("", handler.get());

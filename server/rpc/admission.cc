@@ -19,6 +19,17 @@ absl::Status DrainingError() {
                    "the server is draining: try another one, or this one later");
 }
 
+absl::Status Admission::CheckPhase() const {
+  if (phase_ == Phase::kStarting) return StartingError();
+  if (phase_ == Phase::kDraining) return DrainingError();
+  return absl::OkStatus();
+}
+
+absl::Status Admission::CheckServing() const {
+  MutexLock lock(&mutex_);
+  return CheckPhase();
+}
+
 absl::Status Admission::Enter(PostedCall* call, const Method& method) {
   const bool stream = method.type != RpcType::kUnary;
   MutexLock lock(&mutex_);
@@ -28,8 +39,7 @@ absl::Status Admission::Enter(PostedCall* call, const Method& method) {
     always_open_streams_.insert(call);
     return absl::OkStatus();
   }
-  if (phase_ == Phase::kStarting) return StartingError();
-  if (phase_ == Phase::kDraining) return DrainingError();
+  if (absl::Status open = CheckPhase(); !open.ok()) return open;
   if (!stream) return absl::OkStatus();
   if (static_cast<int>(streams_.size()) >= max_streams_) {
     return MakeError(absl::StatusCode::kResourceExhausted, "TOO_MANY_STREAMS", "",

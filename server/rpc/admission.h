@@ -31,6 +31,9 @@ class Admission {
   absl::Status Enter(PostedCall* call, const Method& method);
   void Leave(PostedCall* call);
 
+  // The phase's answer to a call that comes another way: OK, STARTING or DRAINING.
+  absl::Status CheckServing() const;
+
   // kDraining also tells open streams to end, those of always_open methods excepted.
   void SetPhase(Phase phase);
   // Drains, and tells those streams to end too.
@@ -42,10 +45,11 @@ class Admission {
   void WaitUntilAllGone();
 
  private:
+  absl::Status CheckPhase() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static std::vector<std::shared_ptr<PostedCall>> Alive(const std::set<PostedCall*>& streams);
 
   const int max_streams_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar changed_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kStarting;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;

@@ -175,6 +175,7 @@ void ModelService::Register() {
   transport_.AddUnary(service, &Async::RequestCopyModel, kService, "CopyModel",
                       [this](UnaryCall<v1::CopyModelRequest, v1::Model>& c) { CopyModel(c); });
   RegisterCheckpoints(service);
+  RegisterTransfer(service);
   transport_.AddServerStream(
       service, &Async::RequestWatchModel, kService, "WatchModel",
       [this](std::shared_ptr<WatchStream> stream) { WatchModel(std::move(stream)); });
@@ -215,6 +216,16 @@ void ModelService::RegisterCheckpoints(v1::ModelService::AsyncService* service) 
           checkpoints_.Backup(std::move(stream));
         });
       });
+}
+
+void ModelService::RegisterTransfer(v1::ModelService::AsyncService* service) {
+  using Async = v1::ModelService::AsyncService;
+  transport_.AddServerStream(service, &Async::RequestExportModel, kService, "ExportModel",
+                             [this](std::shared_ptr<Transfer::ExportStream> stream) {
+                               transfer_.Export(std::move(stream));
+                             });
+  transport_.AddClientStream(service, &Async::RequestImportModel, kService, "ImportModel",
+                             [this](Call&) { return transfer_.Import(Describe); });
 }
 
 absl::Status ModelService::CreateModel(const v1::CreateModelRequest& request, v1::Model* response) {

@@ -1,6 +1,7 @@
 #ifndef LAZYNORM_SERVER_RPC_MODEL_SERVICE_H_
 #define LAZYNORM_SERVER_RPC_MODEL_SERVICE_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "server/base/executor.h"
 #include "server/hosting/registry.h"
 #include "server/rpc/checkpoints.h"
+#include "server/rpc/transfer.h"
 #include "server/rpc/transport.h"
 
 namespace lazynorm {
@@ -18,12 +20,14 @@ namespace lazynorm {
 class ModelService {
  public:
   // All must outlive this, and this the transport's calls. Models are made on the executor.
-  // `scratch`: see Checkpoints.
-  ModelService(Registry& registry, Transport& transport, Executor& executor, std::string scratch)
+  // `scratch`: see Checkpoints; `version`, `max_import_bytes`: see Transfer.
+  ModelService(Registry& registry, Transport& transport, Executor& executor, std::string scratch,
+               std::string version, int64_t max_import_bytes)
       : registry_(registry),
         transport_(transport),
         executor_(executor),
-        checkpoints_(registry, executor, std::move(scratch)) {}
+        checkpoints_(registry, executor, std::move(scratch)),
+        transfer_(registry, executor, std::move(version), max_import_bytes) {}
 
   // Adds all methods to the transport.
   void Register();
@@ -38,6 +42,7 @@ class ModelService {
 
  private:
   void RegisterCheckpoints(v1::ModelService::AsyncService* service);
+  void RegisterTransfer(v1::ModelService::AsyncService* service);
   // Finishes the call with the model as it is when the command has taken effect.
   template <class Request>
   void Change(UnaryCall<Request, v1::Model>& call, absl::StatusOr<Command> command);
@@ -46,6 +51,7 @@ class ModelService {
   Transport& transport_;
   Executor& executor_;
   Checkpoints checkpoints_;
+  Transfer transfer_;
 };
 
 }  // namespace lazynorm

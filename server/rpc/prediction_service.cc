@@ -1,6 +1,5 @@
 #include "server/rpc/prediction_service.h"
 
-#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -10,17 +9,25 @@
 #include "model/loss.h"
 #include "model/status_macros.h"
 #include "server/hosting/hosted_model.h"
-#include "server/hosting/shadows.h"
 
 namespace lazynorm {
 namespace {
 
-// Multiplications above which a prediction leaves the polling thread: about 200 us of one core.
-constexpr int64_t kInlineWork = 4'000'000;
-// Multiplications that are worth waking up another thread for.
-constexpr int64_t kPartWork = 8'000'000;
-
 constexpr char kService[] = "lazynorm.v1.PredictionService";
+
+// Leaves the raw predictions in `raw` too, unless it is null.
+absl::Status PredictInto(Predictor& predictor, const Plan& plan, ConstMatrixView x,
+                         v1::Output output, v1::PredictResponse* response, Matrix* raw) {
+  if (!v1::Output_IsValid(output)) {
+    return TargetMismatch("output", "RAW or PROBABILITIES", absl::StrCat(output));
+  }
+  MatrixView y = MutableMatrix(x.rows(), plan.out_features(), response->mutable_predictions());
+  predictor.PredictRows(plan, x, y);
+  if (raw != nullptr) *raw = ToEigen(y);
+  if (output == v1::OUTPUT_PROBABILITIES) RETURN_IF_ERROR(ToProbabilities(plan.loss(), y));
+  response->set_step(plan.step());
+  return absl::OkStatus();
+}
 
 // Predicts labelled rows and adds their scores.
 absl::Status Score(const Plan& plan, const Batch& batch, Evaluator& evaluator) {
@@ -45,42 +52,23 @@ class PredictStream : public BidiHandler<v1::PredictRequest, v1::PredictResponse
       Reply<v1::PredictResponse> reply;
     };
     auto exchange = std::make_shared<Exchange>(Exchange{std::move(request), {}, std::move(reply)});
-    service_.Predict({.request = &exchange->request,
-                      .response = &exchange->response,
-                      .deadline = call_.deadline(),
-                      .on_wait = [this](std::shared_ptr<StepWait> wait) { Keep(std::move(wait)); },
-                      .done =
-                          [exchange](absl::Status status) {
-                            if (!status.ok()) return exchange->reply(std::move(status));
-                            exchange->reply(std::move(exchange->response));
-                          }});
+    service_.Predict(
+        exchange->request, &exchange->response,
+        {.deadline = call_.deadline(),
+         .on_wait = [this](std::shared_ptr<StepWait> wait) { wait_.Keep(std::move(wait)); },
+         .done =
+             [exchange](absl::Status status) {
+               if (!status.ok()) return exchange->reply(std::move(status));
+               exchange->reply(std::move(exchange->response));
+             }});
   }
 
-  void OnCancel() override {
-    std::shared_ptr<StepWait> wait;
-    {
-      MutexLock lock(&mutex_);
-      cancelled_ = true;
-      wait = std::move(wait_);
-    }
-    if (wait != nullptr) wait->Cancel();
-  }
+  void OnCancel() override { wait_.Cancel(); }
 
  private:
-  void Keep(std::shared_ptr<StepWait> wait) {
-    {
-      MutexLock lock(&mutex_);
-      wait_ = wait;
-      if (!cancelled_) return;
-    }
-    wait->Cancel();
-  }
-
   PredictionService& service_;
   Call& call_;
-  Mutex mutex_;
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  std::shared_ptr<StepWait> wait_ ABSL_GUARDED_BY(mutex_);
+  StreamWait wait_;
 };
 
 // The messages of an EvaluateStream: one model, and one plan for all rows.
@@ -129,7 +117,7 @@ class EvaluateStream : public ClientStreamHandler<v1::EvaluateRequest, v1::Evalu
   }
 
   void Evaluate() {
-    service_.RunByCost(*plan_, batch_.rows(), [this] {
+    service_.predictor().RunByCost(*plan_, batch_.rows(), [this] {
       const absl::Status status = Score(*plan_, batch_, *evaluator_);
       std::exchange(done_, nullptr)(status);
     });
@@ -151,14 +139,7 @@ void PredictionService::Register() {
   auto* service = transport_.AddService(std::make_unique<Async>());
   transport_.AddUnary(service, &Async::RequestPredict, kService, "Predict",
                       [this](UnaryCall<v1::PredictRequest, v1::PredictResponse>& call) {
-                        Predict({.request = &call.request(),
-                                 .response = call.response(),
-                                 .deadline = call.deadline(),
-                                 .on_wait =
-                                     [&call](std::shared_ptr<StepWait> wait) {
-                                       call.OnCancel([wait] { wait->Cancel(); });
-                                     },
-                                 .done = [&call](absl::Status status) { call.Finish(status); }});
+                        Predict(call.request(), call.response(), JobOf(call));
                       });
   transport_.AddUnary(
       service, &Async::RequestEvaluate, kService, "Evaluate",
@@ -169,118 +150,26 @@ void PredictionService::Register() {
                              [this](Call&) { return std::make_unique<EvaluateStream>(*this); });
 }
 
-void PredictionService::RunByCost(const Plan& plan, int64_t rows, absl::AnyInvocable<void()> work) {
-  if (rows * plan.work_per_row() <= kInlineWork) return work();
-  executor_.Run(std::move(work));
-}
-
-void PredictionService::PredictRows(const Plan& plan, ConstMatrixView x, MatrixView y) {
-  const int64_t most = x.rows() * plan.work_per_row() / kPartWork;
-  const auto parts = static_cast<int>(std::min<int64_t>(most, executor_.threads()));
-  if (parts < 2 || !plan.rows_are_independent()) return plan.Predict(x, y);
-  const int64_t rows = (x.rows() + parts - 1) / parts;
-  executor_.RunParts(parts, [&](int i) {
-    const int64_t begin = std::min(i * rows, x.rows());
-    const int64_t count = std::min(rows, x.rows() - begin);
-    plan.Predict({x.row(begin), count, x.cols()}, {y.row(begin), count, y.cols()});
-  });
-}
-
-absl::Status PredictionService::PredictInto(const Plan& plan, ConstMatrixView x, v1::Output output,
-                                            v1::PredictResponse* response, Matrix* raw) {
-  if (!v1::Output_IsValid(output)) {
-    return TargetMismatch("output", "RAW or PROBABILITIES", absl::StrCat(output));
-  }
-  RETURN_IF_ERROR(plan.Check(x));
-  MatrixView y = MutableMatrix(x.rows(), plan.out_features(), response->mutable_predictions());
-  PredictRows(plan, x, y);
-  if (raw != nullptr) *raw = ToEigen(y);
-  if (output == v1::OUTPUT_PROBABILITIES) RETURN_IF_ERROR(ToProbabilities(plan.loss(), y));
-  response->set_step(plan.step());
+absl::Status PredictionService::Prepare(const v1::PredictRequest& request, PredictJob& job) const {
+  ASSIGN_OR_RETURN(job.model, registry_.Find(request.model()));
+  ASSIGN_OR_RETURN(job.x, ToMatrix(request.features(), "features", limits_));
+  ASSIGN_OR_RETURN(job.prediction_ids, ToPredictionIds(request.prediction_ids(), job.x.rows()));
+  job.min_step = request.min_step();
   return absl::OkStatus();
 }
 
-absl::Status PredictionService::Queue(int64_t values) {
-  const int64_t queued = queued_values_.fetch_add(values);
-  if (queued == 0 || queued + values <= max_queued_values_) return absl::OkStatus();
-  queued_values_ -= values;
-  return MakeError(absl::StatusCode::kResourceExhausted, "QUEUE_FULL", "",
-                   "too many large predictions wait already; try again shortly");
-}
-
-void PredictionService::Predict(PredictJob job) {
-  const ModelAndStatus model = registry_.Find(job.request->model());
-  if (!model.ok()) return job.done(model.status());
-  const auto x = ToMatrix(job.request->features(), "features", limits_);
-  if (!x.ok()) return job.done(x.status());
-  auto ids = ToPredictionIds(job.request->prediction_ids(), x->rows());
-  if (!ids.ok()) return job.done(ids.status());
-  job.prediction_ids = *std::move(ids);
-  const int64_t min_step = job.request->min_step();
-  if (min_step <= (*model)->view()->step) return Reached(*model, *x, std::move(job));
-  // The job moves into the wait, but for the way to cancel it.
-  auto on_wait = std::move(job.on_wait);
-  const absl::Time deadline = job.deadline;
-  on_wait(StepWait::Start(
-      transport_, *model, min_step, deadline,
-      [this, model = *model, x = *x, job = std::move(job)](absl::Status status) mutable {
-        if (!status.ok()) return job.done(std::move(status));
-        Reached(model, x, std::move(job));
-      }));
-}
-
-void PredictionService::Reached(std::shared_ptr<HostedModel> model, ConstMatrixView x,
+void PredictionService::Predict(const v1::PredictRequest& request, v1::PredictResponse* response,
                                 PredictJob job) {
-  const std::shared_ptr<const Plan> plan = model->view()->plan;
-  if (plan == nullptr) {
-    const int columns = static_cast<int>(x.cols());
-    auto resolved = [this, model, x, job = std::move(job)](
-                        absl::StatusOr<std::shared_ptr<const Plan>> plan) mutable {
-      if (!plan.ok()) return job.done(plan.status());
-      Answer(model, **plan, x, std::move(job));
-    };
-    return model->WithPlan(columns, std::move(resolved));
-  }
-  if (x.rows() * plan->work_per_row() <= kInlineWork) {
-    return Answer(model, *plan, x, std::move(job));
-  }
-  if (absl::Status queued = Queue(x.size()); !queued.ok()) return job.done(std::move(queued));
-  executor_.Run([this, model, plan, x, job = std::move(job)]() mutable {
-    const int64_t values = x.size();  // of a request that is gone once it is answered
-    Answer(model, *plan, x, std::move(job));
-    queued_values_ -= values;
-  });
-}
-
-void PredictionService::Answer(const std::shared_ptr<HostedModel>& model, const Plan& plan,
-                               ConstMatrixView x, PredictJob job) {
-  const bool remember = !job.prediction_ids.empty();
-  Matrix served;
-  const absl::Status status =
-      PredictInto(plan, x, job.request->output(), job.response, remember ? &served : nullptr);
-  if (status.ok() && remember) return Remember(model, x, std::move(served), std::move(job));
-  if (status.ok()) model->metrics().RowsPredicted(x.rows());
-  job.done(status);
-}
-
-void PredictionService::Remember(const std::shared_ptr<HostedModel>& model, ConstMatrixView x,
-                                 Matrix served, PredictJob job) {
-  auto kept = std::make_unique<Matrix>(std::move(served));
-  RememberCommand command{.ids = std::move(job.prediction_ids),
-                          .features = x,
-                          .predictions = ViewOf(std::as_const(*kept))};
-  auto done = [this, model, command, kept = std::move(kept),
-               job = std::move(job)](absl::StatusOr<StepResult> result) mutable {
-    if (!result.ok()) return job.done(result.status());
-    model->metrics().RowsPredicted(kept->rows());
-    RememberInShadows(registry_, model->id(), command,
-                      [job = std::move(job)]() mutable { job.done(absl::OkStatus()); });
+  const absl::Status prepared = Prepare(request, job);
+  if (!prepared.ok()) return Predictor::Fail(std::move(job), prepared);
+  job.answer = [this, &request, response](const Plan& plan, ConstMatrixView x, Matrix* raw) {
+    return PredictInto(predictor_, plan, x, request.output(), response, raw);
   };
-  model->Submit({.command = std::move(command), .done = std::move(done), .chain = nullptr});
+  predictor_.Run(std::move(job));
 }
 
 void PredictionService::Evaluate(UnaryCall<v1::EvaluateRequest, v1::EvaluateResponse>& call) {
-  const ModelAndStatus model = registry_.Find(call.request().model());
+  const auto model = registry_.Find(call.request().model());
   if (!model.ok()) return call.Finish(model.status());
   const auto batch = ToBatch(call.request(), limits_);
   if (!batch.ok()) return call.Finish(batch.status());
@@ -288,7 +177,7 @@ void PredictionService::Evaluate(UnaryCall<v1::EvaluateRequest, v1::EvaluateResp
   (*model)->WithPlan(
       columns, [this, &call, batch = *batch](absl::StatusOr<std::shared_ptr<const Plan>> plan) {
         if (!plan.ok()) return call.Finish(plan.status());
-        RunByCost(**plan, batch.rows(), [&call, batch, plan = *plan] {
+        predictor_.RunByCost(**plan, batch.rows(), [&call, batch, plan = *plan] {
           Evaluator evaluator(plan->loss(), plan->out_features());
           const absl::Status status = Score(*plan, batch, evaluator);
           if (status.ok()) ToProto(evaluator.Result(), plan->step(), call.response());

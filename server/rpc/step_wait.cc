@@ -68,4 +68,23 @@ void StepWait::End(absl::Status status) {
   done(std::move(status));
 }
 
+void StreamWait::Keep(std::shared_ptr<StepWait> wait) {
+  {
+    MutexLock lock(&mutex_);
+    wait_ = wait;
+    if (!cancelled_) return;
+  }
+  wait->Cancel();
+}
+
+void StreamWait::Cancel() {
+  std::shared_ptr<StepWait> wait;
+  {
+    MutexLock lock(&mutex_);
+    cancelled_ = true;
+    wait = std::move(wait_);
+  }
+  if (wait != nullptr) wait->Cancel();
+}
+
 }  // namespace lazynorm

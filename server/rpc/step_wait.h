@@ -39,6 +39,20 @@ class StepWait : public std::enable_shared_from_this<StepWait> {
   std::shared_ptr<Timer> timer_ ABSL_GUARDED_BY(mutex_);
 };
 
+// The latest wait of a stream, which goes with its caller. Thread-safe.
+class StreamWait {
+ public:
+  // Takes the place of the wait before, which has ended.
+  void Keep(std::shared_ptr<StepWait> wait);
+  // Cancels the one that is kept, and all that are to come.
+  void Cancel();
+
+ private:
+  Mutex mutex_;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<StepWait> wait_ ABSL_GUARDED_BY(mutex_);
+};
+
 }  // namespace lazynorm
 
 #endif  // LAZYNORM_SERVER_RPC_STEP_WAIT_H_

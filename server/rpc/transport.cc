@@ -17,6 +17,7 @@ extern "C" const char* __tsan_default_suppressions() {
   return "race_top:^grpc::\n"
          "race_top:^google::protobuf::\n"
          "race_top:^lazynorm::v1::\n"
+         "race_top:^inference::\n"
          "race_top:std::swap<\n"
          "race_top:^std::_Function_base\n"
          // A unary answer's status, written by the thread that finishes the call; and gRPC's own

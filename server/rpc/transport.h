@@ -144,6 +144,8 @@ class Transport {
 
   // kDraining lasts: open streams are told to end, new calls are refused.
   void SetPhase(Phase phase) { admission_.SetPhase(phase); }
+  // What a unary call would be answered for the phase alone: OK, STARTING or DRAINING.
+  absl::Status CheckServing() const { return admission_.CheckServing(); }
 
   // Runs `fn` on a polling thread at `when`, unless the timer is cancelled first or the transport
   // shuts down: then never. Only between Start and Shutdown's end; outside, `fn` is dropped.

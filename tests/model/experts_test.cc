@@ -88,5 +88,30 @@ TEST(ExpertsTest, LogitsOfAnAverageGiveTheAverageBack) {
   EXPECT_NEAR(1 / (1 + std::exp(-out(0, 0))), p, 1e-6);
 }
 
+TEST(HedgeTest, LossesAreATensorThatGivesTheWeightsBack) {
+  Hedge hedge(2);
+  const Matrix good = Matrix::Zero(1, 1), bad = Matrix::Constant(1, 1, 1.5f);
+  hedge.Observe(0, {}, 1, ViewOf(bad), Zeros(1).batch());
+  hedge.Observe(1, {}, 1, ViewOf(good), Zeros(1).batch());
+  hedge.Weigh(0.3);
+  std::vector<StateTensor> tensors;
+  hedge.AddTensors(tensors);
+  ASSERT_EQ(tensors.size(), 1);
+  EXPECT_TRUE(Hedge::Owns(tensors[0].name));
+  EXPECT_EQ(tensors[0].values, (std::vector<float>{2.25f, 0}));
+  Hedge again(2);
+  ASSERT_TRUE(again.SetTensor(tensors[0], 0.3).ok());
+  EXPECT_EQ(again.weights(), hedge.weights());
+  for (const std::vector<float>& values :
+       {std::vector<float>{1}, {1, NAN}, {1, -1}, {1, 2, 3}, {1, INFINITY}}) {
+    tensors[0].values = values;
+    EXPECT_FALSE(again.SetTensor(tensors[0], 0.3).ok());
+  }
+  EXPECT_EQ(again.weights(), hedge.weights());
+  std::vector<StateTensor> none;
+  Hedge(1).AddTensors(none);
+  EXPECT_TRUE(none.empty());
+}
+
 }  // namespace
 }  // namespace lazynorm

@@ -151,6 +151,15 @@ void ServerFixture::Start(const Options& options) {
 }
 
 std::string ServerFixture::HttpGet(const std::string& path) const {
+  return Http(absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+}
+
+std::string ServerFixture::HttpPost(const std::string& path, const std::string& body) const {
+  return Http(absl::StrCat("POST ", path, " HTTP/1.1\r\nHost: localhost\r\nContent-Length: ",
+                           body.size(), "\r\n\r\n", body));
+}
+
+std::string ServerFixture::Http(const std::string& request) const {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address = {};
   address.sin_family = AF_INET;
@@ -158,7 +167,6 @@ std::string ServerFixture::HttpGet(const std::string& path) const {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   std::string answer;
   if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
-    const std::string request = absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\n\r\n");
     EXPECT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
     char buffer[4096];
     for (ssize_t n = 0; (n = read(fd, buffer, sizeof(buffer))) > 0;) answer.append(buffer, n);

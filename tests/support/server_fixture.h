@@ -108,11 +108,16 @@ class ServerFixture : public testing::Test {
 
   // The answer to GET on the metrics port, head and body.
   std::string HttpGet(const std::string& path) const;
+  // The same of a POST.
+  std::string HttpPost(const std::string& path, const std::string& body) const;
   // The value of one series as it stands in the next scrape, "" if it is not there.
   std::string Metric(const std::string& series) const;
 
   std::unique_ptr<Server> server_;
   std::unique_ptr<Connection> client_;
+
+ private:
+  std::string Http(const std::string& request) const;
 };
 
 // Numbers of a standard normal distribution, the same everywhere.
