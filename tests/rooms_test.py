@@ -23,7 +23,7 @@ LIBRARIES = {
     "sqlite3.h": {"server/store"},
     "xxhash.h": {"server/store"},
     "nlohmann/": {"server/convert", "server/formats"},
-    "spdlog/": {"server/hosting", "server"},
+    "spdlog/": {"server/hosting", "server/rpc", "server"},
 }
 # Numbers in, numbers out.
 NOT_IN_MODEL = re.compile(
