@@ -20,23 +20,18 @@ function definitionOfTheFiles() {
 
 const isService = (entry) => entry.format === undefined;
 
-test('the services are those of the .proto files and reflection itself', async () => {
+test('the services are those of the .proto files, reflection among them', async () => {
   const definition = definitionOfTheFiles();
   const expected = Object.keys(definition).filter((name) => isService(definition[name]));
   assert.ok(expected.includes('lazynorm.v1.PredictionService'));
-  assert.deepEqual((await listServices(server.address)).sort(), [...expected, reflection].sort());
+  assert.ok(expected.includes(reflection));
+  assert.deepEqual((await listServices(server.address)).sort(), expected.sort());
 });
 
 test('reflection tells every method of every service as the .proto files have it', async () => {
-  const names = (await listServices(server.address)).filter((name) => name !== reflection);
-  const told = methodsOf(await describe(server.address, names));
+  const told = methodsOf(await describe(server.address, await listServices(server.address)));
   assert.ok(told.length > 15, `only ${told.length} methods`);
   assert.deepEqual(told, methodsOf(definitionOfTheFiles()));
-});
-
-test('reflection can describe itself, so that tools can list all methods', async () => {
-  const definition = await describe(server.address, await listServices(server.address));
-  assert.ok(reflection in definition);
 });
 
 test('a client made by reflection alone creates, trains and predicts', async () => {

@@ -56,8 +56,10 @@ class TransferTest(ServerTest):
                    stdin=table(200))
 
     def predictions(self, server, name):
-        rows = server.json("predict", name, "-", "--target", "y", stdin=table(20))
-        return np.array([float(row["prediction"]) for row in rows])
+        said = server.cli("predict", name, "-", "--target", "y", "--output", "json",
+                          stdin=table(20))
+        return np.array([list(json.loads(row).values()) for row in said.splitlines()],
+                        dtype=float).ravel()
 
     def export(self, server, name, file):
         path = os.path.join(self.folder(), file)
