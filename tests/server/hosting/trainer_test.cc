@@ -164,6 +164,7 @@ TEST_F(TrainerTest, AnInspectionIsNeverRefusedAsFull) {
                     [](absl::Status status) { EXPECT_TRUE(status.ok()) << status; });
   executor_.LetGo();
   EXPECT_EQ(step.get_future().get(), 1);
+  EXPECT_TRUE(answers_.Wait(1)[0].result.ok());
 }
 
 TEST_F(TrainerTest, BehindARefusedCommandOfAChainNothingIsApplied) {
