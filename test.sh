@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs the tests.
-#   ./test.sh                 all of it: asan, tsan, release (Debian 12, 2 cores: about 20 minutes the first time)
+#   ./test.sh                 all of it: asan, tsan, release (Debian 12, 2 cores: about an hour the first time)
 #   ./test.sh release         the release build in build/, every test
 #   ./test.sh asan            Clang with AddressSanitizer, UBSan and its thread-safety analysis
 #   ./test.sh tsan            ThreadSanitizer, the tests with threads

@@ -1,13 +1,13 @@
-// Asks a server what it offers, and makes clients of the answer. Nothing here knows lazynorm.
+// Asks a server what it offers, and makes clients of the answer. Nothing here knows a service but
+// reflection.
 import grpc from '@grpc/grpc-js';
 import loader from '@grpc/proto-loader';
 import descriptor from 'protobufjs/ext/descriptor/index.js';
-import { fileURLToPath } from 'node:url';
 
 const options = { keepCase: true, longs: String, enums: String, defaults: true, oneofs: true };
-const file = fileURLToPath(new URL('reflection.proto', import.meta.url));
-const { ServerReflection } =
-  grpc.loadPackageDefinition(loader.loadSync(file, options)).grpc.reflection.v1alpha;
+const { ServerReflection } = grpc.loadPackageDefinition(
+  loader.loadSync('grpc/reflection/v1alpha/reflection.proto',
+    { ...options, includeDirs: [process.env.LAZYNORM_PROTO] })).grpc.reflection.v1alpha;
 
 async function ask(address, request) {
   const client = new ServerReflection(address, grpc.credentials.createInsecure());

@@ -12,7 +12,7 @@ for program in node npm; do
 done
 work=$build/node
 mkdir -p "$work"
-cp "$here"/package.json "$here"/*.js "$here"/*.proto "$work"/
+cp "$here"/package.json "$here"/*.js "$work"/
 if ! cmp -s "$here/package-lock.json" "$work/installed-lock.json" || ! [ -d "$work/node_modules" ]; then
   cp "$here/package-lock.json" "$work/"
   (cd "$work" && npm ci --ignore-scripts --prefer-offline --no-audit --no-fund)
