@@ -98,20 +98,24 @@ absl::Status LoadManifests(Database& db, Catalog* catalog) {
   return query.status();
 }
 
-absl::Status LoadRows(Database& db, Catalog* catalog) {
+absl::Status LoadRows(Database& db, JournalTable& journal, Catalog* catalog) {
   Query query(db,
-              "SELECT seq, model_id, step, kind, request_id, chain, checksum, payload FROM journal "
-              "ORDER BY seq");
+              absl::StrCat("SELECT seq, model_id, step, kind, request_id, chain, checksum, ",
+                           JournalTable::kPayload, " FROM ", JournalTable::kFrom, " ORDER BY seq"));
   Record record;
+  std::string buffer;
   while (query.Next()) {
     const Position at = {query.Int(0), query.Int(2), static_cast<uint64_t>(query.Int(5))};
     const int64_t model_id = query.Int(1);
     record.step = at.step;
     record.kind = static_cast<int32_t>(query.Int(3));
     record.request_id = std::string(query.Bytes(4));
-    const uint64_t checksum = RowChecksum(model_id, at, record, ContentHash(query.Bytes(7)));
+    const absl::StatusOr<absl::string_view> payload = journal.Payload(query, 7, &buffer);
+    if (!payload.ok()) return payload.status();
+    const uint64_t checksum = RowChecksum(model_id, at, record, ContentHash(*payload));
     if (query.Int(6) == Signed(checksum) && query.Int(3) == record.kind) {
       catalog->last_seq = std::max(catalog->last_seq, at.seq);
+      journal.Take(at.seq, query, 7);
       Entry(*catalog, model_id, "",
             absl::StrCat(db.path(), ": table journal, seq ", at.seq, ": its model ", model_id,
                          " is gone"))
@@ -138,11 +142,12 @@ absl::Status LoadCounters(Database& db, Catalog* catalog) {
 
 }  // namespace
 
-absl::StatusOr<Catalog> LoadCatalog(Database& db, const std::map<int64_t, Marks::Mark>& marks) {
+absl::StatusOr<Catalog> LoadCatalog(Database& db, JournalTable& journal,
+                                    const std::map<int64_t, Marks::Mark>& marks) {
   Catalog catalog;
   absl::Status status = LoadModels(db, marks, &catalog);
   if (status.ok()) status = LoadManifests(db, &catalog);
-  if (status.ok()) status = LoadRows(db, &catalog);
+  if (status.ok()) status = LoadRows(db, journal, &catalog);
   if (status.ok()) status = LoadCounters(db, &catalog);
   if (!status.ok()) return status;
   for (const auto& [id, mark] : marks) catalog.last_seq = std::max(catalog.last_seq, mark.end.seq);

@@ -63,9 +63,11 @@ struct Catalog {
   std::vector<std::string> warnings;
 };
 
-// Reads all but the snapshots' bytes, verifying each checksum: what is damaged is put down with its
+// Reads all but the snapshots' bytes, verifying each checksum, and tells `journal` which rows there
+// are: what is damaged is put down with its
 // model. A mark without its model is a model whose row is gone.
-absl::StatusOr<Catalog> LoadCatalog(Database& db, const std::map<int64_t, Marks::Mark>& marks);
+absl::StatusOr<Catalog> LoadCatalog(Database& db, JournalTable& journal,
+                                    const std::map<int64_t, Marks::Mark>& marks);
 
 absl::Status InsertModel(Database& db, const ModelEntry& model);
 // Marks a model's row as deleted, whatever it reads: it may be damaged, or gone.

@@ -11,10 +11,13 @@
 
 namespace lazynorm {
 
-Committer::Committer(std::unique_ptr<Database> database, int checkpoint_pages, StoreHooks hooks)
+Committer::Committer(std::unique_ptr<Database> database, JournalTable& journal,
+                     int checkpoint_pages, StoreHooks hooks, RowsKept rows_kept)
     : database_(std::move(database)),
+      journal_(journal),
       checkpoint_pages_(checkpoint_pages),
-      hooks_(std::move(hooks)) {
+      hooks_(std::move(hooks)),
+      rows_kept_(std::move(rows_kept)) {
   sqlite3_wal_hook(
       database_->handle(),
       [](void* pages, sqlite3*, const char*, int count) {
@@ -90,28 +93,51 @@ std::vector<absl::Status> Committer::Admit(std::vector<Write>& group) {
   return admitted;
 }
 
+absl::Status Committer::Change(std::vector<Write>& group, const std::vector<absl::Status>& admitted,
+                               const std::vector<const ModelRows*>& rows) {
+  absl::Status applied;
+  for (size_t i = 0; applied.ok() && i < group.size(); ++i) {
+    if (admitted[i].ok() && group[i].apply) applied = group[i].apply(*database_);
+  }
+  return applied.ok() ? journal_.Insert(*database_, rows) : applied;
+}
+
 absl::Status Committer::Apply(std::vector<Write>& group,
                               const std::vector<absl::Status>& admitted) {
-  int64_t records = 0, bytes = 0, changes = 0;
+  int64_t records = 0, bytes = 0;
+  bool changes = false;
+  std::vector<const ModelRows*> rows;
   for (size_t i = 0; i < group.size(); ++i) {
-    if (!admitted[i].ok() || !group[i].apply) continue;
-    ++changes;
-    records += group[i].records;
-    bytes += group[i].bytes;
-  }
-  if (changes == 0) return absl::OkStatus();
-  const absl::Time start = absl::Now();
-  absl::Status status = database_->Transaction([&]() -> absl::Status {
-    absl::Status applied;
-    for (size_t i = 0; applied.ok() && i < group.size(); ++i) {
-      if (admitted[i].ok() && group[i].apply) applied = group[i].apply(*database_);
+    if (!admitted[i].ok()) continue;
+    changes = changes || group[i].apply;
+    if (group[i].rows.rows.empty()) continue;
+    rows.push_back(&group[i].rows);
+    records += static_cast<int64_t>(group[i].rows.rows.size());
+    for (const JournalRow& row : group[i].rows.rows) {
+      bytes += static_cast<int64_t>(row.record.payload.size());
     }
-    return applied;
-  });
+  }
+  if (!changes && rows.empty()) return absl::OkStatus();
+  const absl::Time start = absl::Now();
+  absl::Status status = database_->Transaction([&] { return Change(group, admitted, rows); });
   if (status.ok() && records > 0 && hooks_.on_commit) {
     hooks_.on_commit(absl::Now() - start, records, bytes);
   }
+  if (status.ok()) return status;
+  for (const ModelRows* model : rows) {
+    for (const JournalRow& row : model->rows) journal_.Free({row.at.seq});
+  }
   return status;
+}
+
+void Committer::TellKept(std::vector<Write>& group, const std::vector<absl::Status>& heard) {
+  std::vector<const Write*> kept;
+  for (size_t i = 0; i < group.size(); ++i) {
+    if (!heard[i].ok()) continue;
+    if (group[i].committed) group[i].committed();
+    if (!group[i].rows.rows.empty()) kept.push_back(&group[i]);
+  }
+  if (!kept.empty()) rows_kept_(kept);
 }
 
 void Committer::CommitGroup(std::vector<Write> group) {
@@ -120,10 +146,12 @@ void Committer::CommitGroup(std::vector<Write> group) {
     for (size_t i = 0; i < group.size(); ++i) group[i].done(heard[i]);
   }
   const absl::Status kept = Judge(Apply(group, heard));
+  for (absl::Status& status : heard) {
+    if (status.ok()) status = kept;
+  }
+  TellKept(group, heard);
   for (size_t i = 0; i < group.size(); ++i) {
     Write& write = group[i];
-    if (heard[i].ok()) heard[i] = kept;
-    if (heard[i].ok() && write.committed) write.committed();
     if (!heard[i].ok() && write.lineage != nullptr && write.lineage->broken.ok()) {
       write.lineage->broken = heard[i];
     }

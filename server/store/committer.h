@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -11,10 +12,13 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "server/base/mutex.h"
+#include "server/store/journal_table.h"
 #include "server/store/sqlite.h"
 #include "server/store/store.h"
 
 namespace lazynorm {
+
+struct ModelEntry;
 
 // The records that one Journal appends. Once one of them is not kept, none behind it is. Read and
 // written by the committer thread alone.
@@ -29,12 +33,14 @@ struct Write {
   // Broken behind this write, with this status, whatever becomes of it. Null for none.
   std::shared_ptr<Lineage> ends;
   absl::Status ends_with;
-  // Within the group's transaction, on the writing connection. May be empty: a barrier.
+  // What goes into the journal; for it, whose it is. May be empty.
+  ModelRows rows;
+  std::shared_ptr<ModelEntry> model;
+  // What else is done within the group's transaction, on the writing connection. May be empty.
   absl::AnyInvocable<absl::Status(Database&)> apply;
   // Once it is durable, before `done`. May be empty.
   absl::AnyInvocable<void()> committed;
   Done done;
-  int64_t records = 0, bytes = 0;
 };
 
 // Work that may take its time: one short transaction a call, between group commits. False: over.
@@ -45,7 +51,10 @@ using Chore = absl::AnyInvocable<absl::StatusOr<bool>(Database&)>;
 // All writes that wait are one transaction; then one piece of one chore; and so on. Thread-safe.
 class Committer {
  public:
-  Committer(std::unique_ptr<Database> database, int checkpoint_pages, StoreHooks hooks);
+  // `rows_kept` hears, before those who wait do, which writes with rows have become durable.
+  using RowsKept = std::function<void(const std::vector<const Write*>&)>;
+  Committer(std::unique_ptr<Database> database, JournalTable& journal, int checkpoint_pages,
+            StoreHooks hooks, RowsKept rows_kept);
   // Commits what waits, drops the chores, checkpoints.
   ~Committer();
   Committer(const Committer&) = delete;
@@ -74,6 +83,9 @@ class Committer {
   // What each write of the group hears before anything is done: OK for those that take part.
   std::vector<absl::Status> Admit(std::vector<Write>& group);
   absl::Status Apply(std::vector<Write>& group, const std::vector<absl::Status>& admitted);
+  absl::Status Change(std::vector<Write>& group, const std::vector<absl::Status>& admitted,
+                      const std::vector<const ModelRows*>& rows);
+  void TellKept(std::vector<Write>& group, const std::vector<absl::Status>& heard);
   void StepChore();
   void DropChores();
   bool CheckpointIsDue() const;
@@ -83,8 +95,10 @@ class Committer {
   absl::Status Judge(absl::Status status);
 
   const std::unique_ptr<Database> database_;
+  JournalTable& journal_;
   const int checkpoint_pages_;
   const StoreHooks hooks_;
+  const RowsKept rows_kept_;
   int wal_pages_ = 0;  // the committer thread's
   mutable Mutex mutex_;
   CondVar changed_;

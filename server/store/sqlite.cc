@@ -66,7 +66,7 @@ absl::Status Database::Error(int code, absl::string_view doing) const {
 }
 
 sqlite3_stmt* Database::Prepare(absl::string_view sql, int* code) {
-  const auto known = statements_.find(std::string(sql));
+  const auto known = statements_.find(sql);
   if (known != statements_.end()) return known->second;
   sqlite3_stmt* statement = nullptr;
   *code = sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()),

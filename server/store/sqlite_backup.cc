@@ -53,7 +53,8 @@ absl::Status Verify(const std::string& path) {
   if (!check.Next() || check.Bytes(0) != "ok") {
     return absl::DataLossError(absl::StrCat(path, ": SQLite's quick_check finds it damaged"));
   }
-  absl::StatusOr<Catalog> catalog = LoadCatalog(**db, {});
+  JournalTable journal(nullptr, false);
+  absl::StatusOr<Catalog> catalog = LoadCatalog(**db, journal, {});
   if (!catalog.ok()) return catalog.status();
   std::vector<std::string> faults = catalog->warnings;
   for (const auto& [id, model] : catalog->models) {
@@ -77,7 +78,9 @@ absl::Status SqliteStore::Backup(const std::string& directory) const {
   status = RunRead([&](Database& db) -> absl::Status {
     absl::StatusOr<std::unique_ptr<Database>> copy =
         Database::Open(partial, Database::Mode::kReadWrite);
+    const auto hold = journal_->HoldPayloads();
     absl::Status copied = copy.ok() ? Copy(db, **copy) : copy.status();
+    if (copied.ok()) copied = journal_->Inline(**copy, *hold);
     // A target that fails is not the store's failure.
     return copied.ok() ? copied : absl::Status(absl::StatusCode::kInternal, copied.message());
   });

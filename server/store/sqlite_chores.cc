@@ -48,10 +48,7 @@ struct SqliteStore::Rubbish {
 
   absl::Status Remove(Database& db) const {
     return db.Transaction([&] {
-      absl::Status status;
-      for (const int64_t seq : rows) {
-        if (status.ok()) status = db.Run("DELETE FROM journal WHERE seq = ?", seq);
-      }
+      absl::Status status = JournalTable::Remove(db, rows);
       if (status.ok() && manifest != 0) {
         status = db.Run("DELETE FROM snapshot WHERE snapshot_id = ?", manifest);
       }
@@ -119,10 +116,17 @@ void SqliteStore::Kept(const Entry& entry, const Manifest& manifest) {
   Tidy(entry);
 }
 
-void SqliteStore::Kept(const Entry& entry, const std::vector<RowPlace>& rows, const Position& end) {
-  if (marks_ != nullptr) marks_->Set(entry->model_id, entry->name, end);
+void SqliteStore::Kept(const std::vector<const Write*>& writes) {
+  for (const Write* write : writes) {
+    const ModelEntry& model = *write->model;
+    if (marks_ != nullptr) marks_->Set(model.model_id, model.name, write->rows.rows.back().at);
+  }
   MutexLock lock(&mutex_);
-  entry->rows.insert(entry->rows.end(), rows.begin(), rows.end());
+  for (const Write* write : writes) {
+    for (const JournalRow& row : write->rows.rows) {
+      write->model->rows.push_back({row.at.seq, row.at.step});
+    }
+  }
 }
 
 void SqliteStore::Tidy(const Entry& entry) const {
@@ -180,6 +184,7 @@ absl::StatusOr<bool> SqliteStore::TidyStep(const Entry& entry, Database& db) con
     status = Bury(entry, db);
   } else if (!rubbish.empty()) {
     status = rubbish.Remove(db);
+    if (status.ok()) journal_->Free(rubbish.rows);
   }
   if (!status.ok()) return status;
   return !rubbish.empty();
@@ -190,7 +195,9 @@ absl::StatusOr<bool> SqliteStore::TidyStep(const Entry& entry, Database& db) con
 absl::Status SqliteStore::Bury(const Entry& entry, Database& db) const {
   absl::Status status;
   if (!entry->damage.ok() || !entry->damaged_rows.empty() || !entry->damaged_manifests.empty()) {
-    status = db.Run("DELETE FROM journal WHERE model_id = ?", entry->model_id);
+    status = db.Run("DELETE FROM large WHERE seq IN (SELECT seq FROM journal WHERE model_id = ?)",
+                    entry->model_id);
+    if (status.ok()) status = db.Run("DELETE FROM journal WHERE model_id = ?", entry->model_id);
     if (status.ok()) status = db.Run("DELETE FROM snapshot WHERE model_id = ?", entry->model_id);
   }
   if (status.ok() && marks_ != nullptr) status = marks_->Remove(entry->model_id);

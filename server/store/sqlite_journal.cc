@@ -8,24 +8,6 @@
 
 namespace lazynorm {
 
-// Records on their way, and where they will be.
-struct SqliteJournal::Batch {
-  std::vector<Row> rows;
-  std::vector<RowPlace> places;
-
-  absl::Status Insert(Database& db, int64_t model_id) const {
-    for (const Row& row : rows) {
-      absl::Status status =
-          db.Run("INSERT INTO journal VALUES(?, ?, ?, ?, ?, ?, ?, ?)", row.at.seq, model_id,
-                 row.at.step, int64_t{row.record.kind}, absl::string_view(row.record.request_id),
-                 static_cast<int64_t>(row.at.chain), static_cast<int64_t>(row.checksum),
-                 absl::string_view(row.record.payload));
-      if (!status.ok()) return status;
-    }
-    return absl::OkStatus();
-  }
-};
-
 absl::Status SqliteJournal::CheckSizes(const std::vector<Record>& records) const {
   const int64_t most = store_->options_.max_record_bytes;
   for (const Record& record : records) {
@@ -37,27 +19,15 @@ absl::Status SqliteJournal::CheckSizes(const std::vector<Record>& records) const
 
 void SqliteJournal::AddTo(std::vector<Record> records, Write& write) {
   write.lineage = lineage_;
-  if (records.empty()) return;
-  auto batch = std::make_shared<Batch>();
+  write.model = model_;
+  write.rows.model_id = model_->model_id;
+  write.rows.rows.reserve(records.size());
   for (Record& record : records) {
     const uint64_t content = ContentHash(record.payload);
     end_ = {++store_->last_seq_, record.step, NextChain(end_.chain, record, content)};
     const uint64_t checksum = RowChecksum(model_->model_id, end_, record, content);
-    write.bytes += static_cast<int64_t>(record.payload.size());
-    batch->places.push_back({end_.seq, end_.step});
-    batch->rows.push_back({end_, std::move(record), checksum});
+    write.rows.rows.push_back({end_, std::move(record), checksum});
   }
-  write.records = static_cast<int64_t>(batch->rows.size());
-  write.apply = [before = std::move(write.apply), batch,
-                 id = model_->model_id](Database& db) mutable -> absl::Status {
-    absl::Status status = before ? before(db) : absl::OkStatus();
-    return status.ok() ? batch->Insert(db, id) : status;
-  };
-  write.committed = [before = std::move(write.committed), batch, store = store_, model = model_,
-                     end = end_]() mutable {
-    if (before) before();
-    store->Kept(model, batch->places, end);
-  };
 }
 
 Position SqliteJournal::Append(std::vector<Record> records, Done done) {

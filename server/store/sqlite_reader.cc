@@ -51,17 +51,20 @@ absl::Status JournalWalk::Damaged(int64_t seq, absl::string_view what) const {
 }
 
 absl::StatusOr<Row> JournalWalk::ReadRow(int64_t seq) {
-  Query query(db_,
-              "SELECT model_id, step, kind, request_id, chain, checksum, payload FROM journal "
-              "WHERE seq = ?",
-              seq);
+  static const std::string kSql =
+      absl::StrCat("SELECT model_id, step, kind, request_id, chain, checksum, ",
+                   JournalTable::kPayload, " FROM ", JournalTable::kFrom, " WHERE seq = ?");
+  Query query(db_, kSql, seq);
   if (!query.Next()) {
     if (!query.status().ok() && !absl::IsDataLoss(query.status())) return query.status();
     return Damaged(seq, "the row cannot be found");
   }
   Row row;
+  std::string buffer;
+  const absl::StatusOr<absl::string_view> payload = request_.journal->Payload(query, 6, &buffer);
+  if (!payload.ok()) return payload.status();
   row.record = {query.Int(1), static_cast<int32_t>(query.Int(2)), std::string(query.Bytes(3)),
-                std::string(query.Bytes(6))};
+                std::string(*payload)};
   row.at = {seq, query.Int(1), static_cast<uint64_t>(query.Int(4))};
   const uint64_t content = ContentHash(row.record.payload);
   const uint64_t checksum = RowChecksum(query.Int(0), row.at, row.record, content);

@@ -17,6 +17,11 @@ CREATE TABLE snapshot_chunk(chunk_id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE snapshot(snapshot_id INTEGER PRIMARY KEY AUTOINCREMENT, model_id INTEGER NOT NULL, seq INTEGER NOT NULL, step INTEGER NOT NULL, chain INTEGER NOT NULL, chunks INTEGER NOT NULL, bytes INTEGER NOT NULL, digest BLOB NOT NULL, numeric_fingerprint TEXT NOT NULL, is_checkpoint INTEGER NOT NULL, label TEXT NOT NULL, create_time INTEGER NOT NULL, checksum INTEGER NOT NULL);
 )";
 
+// The payloads that are in a file of their own (JournalTable), by seq.
+constexpr char kVersion2[] = R"(
+CREATE TABLE large(seq INTEGER PRIMARY KEY, place INTEGER NOT NULL, bytes INTEGER NOT NULL);
+)";
+
 absl::StatusOr<std::string> Read(Database& db, const std::string& sql) {
   Query query(db, sql);
   std::string value;
@@ -104,7 +109,7 @@ absl::Status CheckOwner(Database& db, int64_t version, int64_t newest) {
 }  // namespace
 
 const std::vector<std::string>& Migrations() {
-  static const auto* const migrations = new std::vector<std::string>{kVersion1};
+  static const auto* const migrations = new std::vector<std::string>{kVersion1, kVersion2};
   return *migrations;
 }
 

@@ -80,8 +80,12 @@ absl::StatusOr<std::unique_ptr<Store>> SqliteStore::Open(const std::string& path
   if (status.ok()) status = Migrate(**db, Migrations());
   if (status.ok()) status = SyncFolder(folder);
   if (!status.ok()) return status;
-  absl::StatusOr<Catalog> catalog =
-      LoadCatalog(**db, *marks == nullptr ? std::map<int64_t, Marks::Mark>() : (*marks)->found());
+  absl::StatusOr<std::unique_ptr<PayloadFile>> payloads = PayloadFile::Open(path + "-payloads");
+  if (!payloads.ok()) return payloads.status();
+  auto journal = std::make_unique<JournalTable>(*std::move(payloads),
+                                                options.durability == Durability::kFsync);
+  absl::StatusOr<Catalog> catalog = LoadCatalog(
+      **db, *journal, *marks == nullptr ? std::map<int64_t, Marks::Mark>() : (*marks)->found());
   if (!catalog.ok()) return catalog.status();
   status = RemoveOrphans(**db);
   if (!status.ok()) return status;
@@ -90,22 +94,25 @@ absl::StatusOr<std::unique_ptr<Store>> SqliteStore::Open(const std::string& path
     if (options.hooks.on_warning) options.hooks.on_warning(warning);
   }
   return absl::WrapUnique<Store>(new SqliteStore(path, std::move(options), *std::move(lock),
-                                                 *std::move(marks), *std::move(db),
-                                                 *std::move(catalog)));
+                                                 *std::move(marks), std::move(journal),
+                                                 *std::move(db), *std::move(catalog)));
 }
 
 SqliteStore::SqliteStore(std::string path, StoreOptions options,
                          std::unique_ptr<DirectoryLock> lock, std::unique_ptr<Marks> marks,
-                         std::unique_ptr<Database> writer, Catalog catalog)
+                         std::unique_ptr<JournalTable> journal, std::unique_ptr<Database> writer,
+                         Catalog catalog)
     : path_(std::move(path)),
       options_(std::move(options)),
       lock_(std::move(lock)),
       marks_(std::move(marks)),
+      journal_(std::move(journal)),
       readers_(path_),
       last_seq_(catalog.last_seq),
       last_snapshot_id_(catalog.last_snapshot_id),
       last_model_id_(catalog.last_model_id),
-      committer_(std::move(writer), options_.checkpoint_pages, options_.hooks) {
+      committer_(std::move(writer), *journal_, options_.checkpoint_pages, options_.hooks,
+                 [this](const std::vector<const Write*>& writes) { Kept(writes); }) {
   for (auto& [id, entry] : catalog.models) {
     {
       MutexLock lock(&mutex_);
@@ -219,6 +226,7 @@ absl::StatusOr<Position> SqliteStore::Read(const Entry& entry, std::optional<int
   {
     MutexLock lock(&mutex_);
     ++entry->readers;
+    request.journal = journal_.get();
     request.model = *entry;
     request.snapshots_kept = static_cast<size_t>(options_.snapshots_per_model);
     request.last_step = last_step;

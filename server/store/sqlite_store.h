@@ -19,8 +19,9 @@
 
 namespace lazynorm {
 
-// A Store in one SQLite database. Beside it: lazynorm.lock, and lazynorm.marks if the durability is
-// kFsync. Reads all records' checksums when it is opened. Thread-safe.
+// A Store in one SQLite database. Beside it: lazynorm.lock, lazynorm.db-payloads, and
+// lazynorm.marks if the durability is kFsync. Reads all records' checksums when it is opened.
+// Thread-safe.
 class SqliteStore : public Store {
  public:
   // See RestoreBackup.
@@ -47,7 +48,8 @@ class SqliteStore : public Store {
   using Entry = std::shared_ptr<ModelEntry>;
 
   SqliteStore(std::string path, StoreOptions options, std::unique_ptr<DirectoryLock> lock,
-              std::unique_ptr<Marks> marks, std::unique_ptr<Database> writer, Catalog catalog);
+              std::unique_ptr<Marks> marks, std::unique_ptr<JournalTable> journal,
+              std::unique_ptr<Database> writer, Catalog catalog);
 
   absl::StatusOr<Entry> Find(absl::string_view model) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Manifest> FindCheckpoint(absl::string_view model, absl::string_view id) const
@@ -63,8 +65,8 @@ class SqliteStore : public Store {
   struct Rubbish;
   Rubbish TakeRubbish(ModelEntry& model) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Bury(const Entry& entry, Database& db) const;
-  // A write's `committed`: the records from now on are the model's.
-  void Kept(const Entry& entry, const std::vector<RowPlace>& rows, const Position& end);
+  // The rows of these writes are their models' from now on.
+  void Kept(const std::vector<const Write*>& writes);
   // Writes a snapshot in a chore; its manifest goes through the group commit.
   void WriteSnapshot(const Entry& entry, std::shared_ptr<Lineage> lineage, Manifest manifest,
                      std::string bytes, absl::AnyInvocable<void(absl::StatusOr<Manifest>)> done);
@@ -74,6 +76,7 @@ class SqliteStore : public Store {
   const StoreOptions options_;
   const std::unique_ptr<DirectoryLock> lock_;
   const std::unique_ptr<Marks> marks_;  // null unless kFsync
+  const std::unique_ptr<JournalTable> journal_;
   mutable ReaderPool readers_;
   std::atomic<int64_t> last_seq_;
   std::atomic<int64_t> last_snapshot_id_;

@@ -34,6 +34,7 @@ absl::StatusOr<std::vector<Row>> MeasureAppends(const StoreBenchOptions& options
       Comparison comparison;
       RunSlice(callers, AppendTo(*store, record), options.slice);  // files grow to their size
       for (int round = 0; round < options.rounds; ++round) {
+        store->Trim();
         const Slice kept = RunSlice(callers, AppendTo(*store, record), options.slice);
         comparison.Add(kept, RunSlice(callers, AppendTo(*file, record), options.slice));
       }

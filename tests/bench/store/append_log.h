@@ -31,6 +31,9 @@ class StoreLog : public AppendLog {
                                                         int checkpoint_pages);
 
   void Append(int caller, const std::string& record) override;
+  // Snapshots of all models, so that what was appended goes and its room is used again, as in a
+  // server that has run for a while. Returns when it is gone; nobody may append meanwhile.
+  void Trim();
   // `done` comes, on a thread of the store, when the snapshot is durable.
   void WriteSnapshot(int caller, std::string bytes, std::function<void()> done);
 

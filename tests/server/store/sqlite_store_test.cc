@@ -7,11 +7,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -163,6 +165,12 @@ TEST_F(SqliteStoreTest, ADamagedSnapshotIsReplacedByTheOlderOneAndSaidSo) {
   EXPECT_EQ(history.warnings.size(), 1u);
 }
 
+// The third record before the end is large enough for the file of the payloads.
+constexpr int kDamagedRecords = 20, kLargeRecord = 18;
+size_t SizeOf(int64_t step) {
+  return step == kLargeRecord ? 270'000 : 100;
+}
+
 // Reads a store back after some damage: what comes must be what was written, or an error must say
 // that it is not. Returns whether anything was said.
 bool ReadsRightOrSaysSo(const std::string& uri, const std::vector<std::string>& models,
@@ -177,7 +185,7 @@ bool ReadsRightOrSaysSo(const std::string& uri, const std::vector<std::string>& 
     History history;
     const absl::Status status = (*store)->Open(model, ReaderInto(history)).status();
     said = said || !status.ok() || !history.warnings.empty();
-    EXPECT_TRUE(history.as_written()) << "wrong bytes of " << model;
+    EXPECT_TRUE(history.as_written(SizeOf)) << "wrong bytes of " << model;
     EXPECT_TRUE(history.snapshot.empty() || history.snapshot == "state of " + model);
     if (status.ok() && history.warnings.empty()) {
       EXPECT_EQ(history.records.size(), history.snapshot.empty() ? records + 1 : records / 2)
@@ -189,7 +197,7 @@ bool ReadsRightOrSaysSo(const std::string& uri, const std::vector<std::string>& 
 
 class DamageTest : public SqliteStoreTest {
  protected:
-  static constexpr int kRecords = 20;
+  static constexpr int kRecords = kDamagedRecords;
 
   void SetUp() override {
     {
@@ -199,7 +207,9 @@ class DamageTest : public SqliteStoreTest {
         journals.push_back(Create(*store, model));
         EXPECT_TRUE(AppendAndWait(*journals.back(), Records(1, kRecords / 2)).ok());
         EXPECT_TRUE(SnapshotAndWait(*journals.back(), "state of " + model).ok());
-        EXPECT_TRUE(AppendAndWait(*journals.back(), Records(kRecords / 2 + 1, kRecords)).ok());
+        for (int step = kRecords / 2 + 1; step <= kRecords; ++step) {
+          EXPECT_TRUE(AppendAndWait(*journals.back(), {RecordOf(step, SizeOf(step))}).ok());
+        }
       }
       // As a killed process leaves it, with its write-ahead log.
       fs::copy(data_, killed_, fs::copy_options::recursive);
@@ -235,6 +245,10 @@ TEST_F(DamageTest, NoFlippedBitOfTheDatabaseGoesUnnoticed) {
 
 TEST_F(DamageTest, NoFlippedBitOfTheWriteAheadLogGoesUnnoticed) {
   FlipBits(killed_, "lazynorm.db-wal", 400);
+}
+
+TEST_F(DamageTest, NoFlippedBitOfTheLargePayloadsGoesUnnoticed) {
+  FlipBits(closed_, "lazynorm.db-payloads", 200);
 }
 
 TEST_F(DamageTest, NoFlippedBitOfTheMarksGoesUnnoticed) {
@@ -349,6 +363,108 @@ TEST_F(SqliteStoreTest, SpaceOfWhatIsDeletedIsUsedAgain) {
     if (round == 2) size = fs::file_size(data_ / "lazynorm.db");
   }
   EXPECT_LE(fs::file_size(data_ / "lazynorm.db"), size + (4 << 20));
+}
+
+constexpr size_t kLarge = 300'000;  // one is enough for the file of the payloads
+
+TEST_F(SqliteStoreTest, LargePayloadsAreWrittenOnceBesideTheDatabase) {
+  {
+    const auto store = MustOpen();
+    const auto journal = Create(*store, "m");
+    EXPECT_TRUE(AppendAndWait(*journal, Records(1, 4, kLarge)).ok());
+    EXPECT_TRUE(AppendAndWait(*journal, Records(5, 5)).ok());
+  }
+  EXPECT_LT(fs::file_size(data_ / "lazynorm.db"), kLarge);
+  EXPECT_GE(fs::file_size(data_ / "lazynorm.db-payloads"), 4 * kLarge);
+  const auto store = MustOpen();
+  History history;
+  EXPECT_TRUE(store->Open("m", ReaderInto(history)).ok());
+  EXPECT_EQ(history.steps(), "0 1 2 3 4 5");
+  EXPECT_TRUE(history.as_written(
+      [](int64_t step) { return step == 0 || step == 5 ? size_t{100} : kLarge; }));
+}
+
+TEST_F(SqliteStoreTest, TheRoomOfLargePayloadsIsUsedAgain) {
+  const fs::path payloads = data_ / "lazynorm.db-payloads";
+  uintmax_t size = 0;
+  for (int start = 0; start < 3; ++start) {
+    const auto store = MustOpen();
+    History history;
+    auto journal = start == 0 ? Create(*store, "m") : *store->Open("m", ReaderInto(history));
+    for (int step = 1 + 30 * start; step <= 30 + 30 * start; ++step) {
+      ASSERT_TRUE(AppendAndWait(*journal, Records(step, step, kLarge)).ok());
+      if (step % 5 == 0) {
+        EXPECT_TRUE(SnapshotAndWait(*journal, absl::StrCat("at ", step)).ok());
+      }
+      // Tidying has its turn before the next snapshot does.
+      if (start == 0 && step == 25) size = fs::file_size(payloads);
+    }
+  }
+  EXPECT_LE(fs::file_size(payloads), size);
+  const auto store = MustOpen();
+  History history;
+  EXPECT_TRUE(store->Open("m", ReaderInto(history)).ok());
+  EXPECT_EQ(history.snapshot, "at 90");
+  EXPECT_TRUE(history.as_written(kLarge));
+}
+
+TEST_F(SqliteStoreTest, ADamagedOrMissingPayloadIsNamed) {
+  {
+    const auto store = MustOpen();
+    const auto journal = Create(*store, "m");
+    EXPECT_TRUE(AppendAndWait(*journal, Records(1, 3, kLarge)).ok());
+  }
+  const fs::path payloads = data_ / "lazynorm.db-payloads";
+  const std::string bytes = ReadFile(payloads);
+  std::string damaged = bytes;
+  damaged[damaged.find("record 2 ")] ^= 1;
+  for (const std::string& found : {damaged, bytes.substr(0, bytes.size() / 2), std::string()}) {
+    WriteFile(payloads, found);
+    std::vector<std::string> warnings;
+    StoreOptions options;
+    options.hooks.on_warning = [&](const std::string& text) { warnings.push_back(text); };
+    const auto store = MustOpen(std::move(options));
+    EXPECT_FALSE(warnings.empty());
+    History history;
+    const absl::Status status = store->Open("m", ReaderInto(history)).status();
+    EXPECT_EQ(ReasonIn(status), "MODEL_DAMAGED") << status;
+    EXPECT_TRUE(history.as_written([](int64_t step) { return step == 0 ? size_t{100} : kLarge; }));
+    // What is damaged owns no room, and its model can be deleted.
+    const auto other = Create(*store, absl::StrCat("other-", found.size()));
+    EXPECT_TRUE(AppendAndWait(*other, Records(1, 3, kLarge)).ok());
+  }
+  const auto store = MustOpen();
+  EXPECT_TRUE(store->Delete("m").ok());
+  EXPECT_TRUE(store->Create("m", RecordOf(0)).ok());
+}
+
+TEST_F(SqliteStoreTest, ABackupHoldsTheLargePayloadsThoughTheyGoMeanwhile) {
+  const auto store = MustOpen();
+  const auto journal = Create(*store, "m");
+  for (int step = 1; step <= 20; ++step) {
+    ASSERT_TRUE(AppendAndWait(*journal, Records(step, step, kLarge)).ok());
+  }
+  std::atomic<bool> over = false;
+  std::thread writer([&] {
+    for (int step = 21; !over; ++step) {
+      EXPECT_TRUE(AppendAndWait(*journal, Records(step, step, kLarge)).ok());
+      EXPECT_TRUE(SnapshotAndWait(*journal, absl::StrCat("at ", step)).ok());
+    }
+  });
+  for (int round = 0; round < 4; ++round) {
+    const std::string backup = folder_.path() / absl::StrCat("backup-", round);
+    const absl::Status made = store->Backup(backup);
+    EXPECT_TRUE(made.ok()) << made;
+    const fs::path other = folder_.path() / absl::StrCat("other-", round);
+    ASSERT_TRUE(RestoreBackup(Uri(other), backup).ok());
+    const auto restored = OpenStore(Uri(other), {});
+    ASSERT_TRUE(restored.ok()) << restored.status();
+    History history;
+    EXPECT_TRUE((*restored)->Open("m", ReaderInto(history)).ok());
+    EXPECT_TRUE(history.as_written([](int64_t step) { return step == 0 ? size_t{100} : kLarge; }));
+  }
+  over = true;
+  writer.join();
 }
 
 TEST_F(SqliteStoreTest, ABackupIsAStoreOfItsOwnAndNeedsAnEmptyFolder) {

@@ -73,7 +73,7 @@ TEST_P(StoreTest, WhatWasAppendedIsReadBackInItsOrder) {
 TEST_P(StoreTest, EmptyAndLargeRecordsComeBackWhole) {
   auto journal = Create("m");
   std::vector<Record> records = {{.step = 1, .kind = 7}, RecordOf(2, 3 << 20)};
-  EXPECT_TRUE(AppendAndWait(*journal, records).ok());
+  EXPECT_EQ(AppendAndWait(*journal, records), absl::OkStatus());
   const History history = ReadBack("m");
   ASSERT_EQ(history.records.size(), 3u);
   EXPECT_EQ(history.records[1].kind, 7);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -88,8 +89,11 @@ struct History {
     return text;
   }
   bool as_written(size_t size = 100) const {
+    return as_written([size](int64_t) { return size; });
+  }
+  bool as_written(const std::function<size_t(int64_t step)>& size_of) const {
     for (const Record& record : records) {
-      const Record expected = RecordOf(static_cast<int>(record.step), size);
+      const Record expected = RecordOf(static_cast<int>(record.step), size_of(record.step));
       if (record.payload != expected.payload || record.request_id != expected.request_id)
         return false;
     }
