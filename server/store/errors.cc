@@ -58,6 +58,11 @@ absl::Status ModelExists(absl::string_view model) {
                absl::StrCat("the store already has a model \"", model, "\""));
 }
 
+absl::Status NotHolder(absl::string_view model) {
+  return Error(absl::StatusCode::kFailedPrecondition, "NOT_HOLDER",
+               absl::StrCat("another replica holds model \"", model, "\""));
+}
+
 absl::Status RecordTooLarge(int64_t bytes, int64_t most) {
   return Error(absl::StatusCode::kResourceExhausted, "LIMIT_EXCEEDED",
                absl::StrCat("a record: expected at most ", most, " bytes, got ", bytes));

@@ -31,6 +31,8 @@ absl::Status NoSuchCheckpoint(absl::string_view model, absl::string_view id);
 absl::Status NoSuchStep(absl::string_view model, int64_t step, int64_t newest);
 // ALREADY_EXISTS, MODEL_EXISTS.
 absl::Status ModelExists(absl::string_view model);
+// FAILED_PRECONDITION, NOT_HOLDER: another replica writes that model.
+absl::Status NotHolder(absl::string_view model);
 // RESOURCE_EXHAUSTED, LIMIT_EXCEEDED.
 absl::Status RecordTooLarge(int64_t bytes, int64_t most);
 

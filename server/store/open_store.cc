@@ -19,6 +19,10 @@ std::string SqlitePath(absl::string_view uri) {
 
 }  // namespace
 
+absl::StatusOr<Position> Store::ReadFrom(absl::string_view, const Position&, const Reader&) const {
+  return absl::UnimplementedError("this store has one process, which follows nobody");
+}
+
 absl::Status RestoreBackup(absl::string_view uri, const std::string& directory) {
   const std::string path = SqlitePath(uri);
   if (!path.empty()) return SqliteStore::Restore(path, directory);
