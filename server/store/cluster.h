@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/store/record.h"
 
 namespace lazynorm {
 
@@ -25,6 +26,7 @@ struct Holding {
   int64_t epoch = 0;   // how often the writer has changed; a model made anew begins anew
   bool alive = false;  // whether the holder is among Replicas()
   int64_t heir = 0;    // whom Release named; 0: nobody
+  Position end;        // where the model stands: what a follower has to catch up with
 };
 
 // What several processes that share one store know of each other. Thread-safe. Calls block on the
