@@ -58,6 +58,9 @@ class Journal {
 
 // What reading a model back calls, in order, on the caller's thread. An error ends the reading.
 struct Reader {
+  // What the caller has of the model already, where several replicas share the store: Open then
+  // reads as ReadFrom does. A store may also read everything.
+  Position from = {};
   // At most once, first. Without it the model begins with its creation record.
   std::function<absl::Status(const Snapshot&)> on_snapshot;
   // Each record behind the snapshot.
