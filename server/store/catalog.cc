@@ -8,22 +8,6 @@
 namespace lazynorm {
 namespace {
 
-int64_t Signed(uint64_t value) {
-  return static_cast<int64_t>(value);
-}
-
-uint64_t ModelChecksum(int64_t id, absl::string_view name, int64_t deleted) {
-  return ContentHash(absl::StrCat("model,", id, ",", deleted, ",", name));
-}
-
-uint64_t ManifestChecksum(const Manifest& m) {
-  return ContentHash(absl::StrCat(m.id, ",", m.model_id, ",", m.at.seq, ",", m.at.step, ",",
-                                  m.at.chain, ",", m.chunks, ",", m.bytes, ",",
-                                  m.is_checkpoint ? 1 : 0) +
-                     absl::StrCat(",", absl::ToUnixMicros(m.create_time), ",", m.digest, ",",
-                                  m.label.size(), ",", m.label, ",", m.numeric_fingerprint));
-}
-
 // The model, put down as missing if there is no row of it.
 ModelEntry& Entry(Catalog& catalog, int64_t model_id, absl::string_view name,
                   const std::string& damage) {
@@ -47,7 +31,7 @@ absl::Status LoadModels(Database& db, const std::map<int64_t, Marks::Mark>& mark
     entry->model_id = id;
     entry->name = std::string(query.Bytes(1));
     entry->deleted = query.Int(2) != 0;
-    if (query.Int(3) != Signed(ModelChecksum(id, entry->name, query.Int(2)))) {
+    if (query.Int(3) != ModelChecksum(id, entry->name, query.Int(2) != 0)) {
       const auto mark = marks.find(id);
       entry->deleted = false;
       entry->name = mark == marks.end() ? absl::StrCat("?", id) : mark->second.model;
@@ -83,7 +67,7 @@ absl::Status LoadManifests(Database& db, Catalog* catalog) {
     m.label = std::string(query.Bytes(10));
     m.create_time = absl::FromUnixMicros(query.Int(11));
     const std::string place = absl::StrCat(db.path(), ": table snapshot, row ", m.id);
-    if (query.Int(12) == Signed(ManifestChecksum(m))) {
+    if (query.Int(12) == ManifestChecksum(m)) {
       catalog->last_seq = std::max(catalog->last_seq, m.at.seq);
       ModelEntry& model =
           Entry(*catalog, m.model_id, "", absl::StrCat(place, ": its model is gone"));
@@ -110,7 +94,7 @@ absl::Status LoadRows(Database& db, Catalog* catalog) {
     record.kind = static_cast<int32_t>(query.Int(3));
     record.request_id = std::string(query.Bytes(4));
     const uint64_t checksum = RowChecksum(model_id, at, record, ContentHash(query.Bytes(7)));
-    if (query.Int(6) == Signed(checksum) && query.Int(3) == record.kind) {
+    if (query.Int(6) == static_cast<int64_t>(checksum) && query.Int(3) == record.kind) {
       catalog->last_seq = std::max(catalog->last_seq, at.seq);
       Entry(*catalog, model_id, "",
             absl::StrCat(db.path(), ": table journal, seq ", at.seq, ": its model ", model_id,
@@ -151,23 +135,20 @@ absl::StatusOr<Catalog> LoadCatalog(Database& db, const std::map<int64_t, Marks:
 
 absl::Status InsertModel(Database& db, const ModelEntry& model) {
   return db.Run("INSERT INTO model VALUES(?, ?, 0, ?)", model.model_id, Text{model.name},
-                Signed(ModelChecksum(model.model_id, model.name, 0)));
+                ModelChecksum(model.model_id, model.name, false));
 }
 
 absl::Status InsertTombstone(Database& db, const ModelEntry& model) {
   return db.Run("INSERT OR REPLACE INTO model VALUES(?, ?, 1, ?)", model.model_id, Text{model.name},
-                Signed(ModelChecksum(model.model_id, model.name, 1)));
-}
-
-CheckpointInfo ToInfo(const Manifest& m) {
-  return {absl::StrCat(m.id), m.label, m.at, m.create_time, m.bytes};
+                ModelChecksum(model.model_id, model.name, true));
 }
 
 absl::Status InsertManifest(Database& db, const Manifest& m) {
   return db.Run("INSERT INTO snapshot VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", m.id,
-                m.model_id, m.at.seq, m.at.step, Signed(m.at.chain), m.chunks, m.bytes,
-                absl::string_view(m.digest), Text{m.numeric_fingerprint}, int64_t{m.is_checkpoint},
-                Text{m.label}, absl::ToUnixMicros(m.create_time), Signed(ManifestChecksum(m)));
+                m.model_id, m.at.seq, m.at.step, static_cast<int64_t>(m.at.chain), m.chunks,
+                m.bytes, absl::string_view(m.digest), Text{m.numeric_fingerprint},
+                int64_t{m.is_checkpoint}, Text{m.label}, absl::ToUnixMicros(m.create_time),
+                ManifestChecksum(m));
 }
 
 }  // namespace lazynorm

@@ -68,4 +68,12 @@ absl::Status RecordTooLarge(int64_t bytes, int64_t most) {
                absl::StrCat("a record: expected at most ", most, " bytes, got ", bytes));
 }
 
+absl::Status CheckSizes(const std::vector<Record>& records, int64_t most) {
+  for (const Record& record : records) {
+    const auto bytes = static_cast<int64_t>(record.payload.size() + record.request_id.size());
+    if (bytes > most) return RecordTooLarge(bytes, most);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace lazynorm

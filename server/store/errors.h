@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "server/store/record.h"
 
 namespace lazynorm {
 
@@ -35,6 +37,8 @@ absl::Status ModelExists(absl::string_view model);
 absl::Status NotHolder(absl::string_view model);
 // RESOURCE_EXHAUSTED, LIMIT_EXCEEDED.
 absl::Status RecordTooLarge(int64_t bytes, int64_t most);
+// OK, or RecordTooLarge for the first that is.
+absl::Status CheckSizes(const std::vector<Record>& records, int64_t most);
 
 }  // namespace lazynorm
 

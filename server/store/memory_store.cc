@@ -122,7 +122,7 @@ absl::StatusOr<CheckpointInfo> MemoryStore::Keep(Model& model, int64_t journal, 
   return info;
 }
 
-std::vector<StoredModel> MemoryStore::Models() const {
+absl::StatusOr<std::vector<StoredModel>> MemoryStore::Models() const {
   MutexLock lock(&mutex_);
   std::vector<StoredModel> models;
   for (const auto& [name, model] : models_) models.push_back({name, absl::OkStatus()});

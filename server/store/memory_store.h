@@ -19,7 +19,7 @@ class MemoryStore : public Store {
  public:
   explicit MemoryStore(StoreOptions options) : options_(std::move(options)) {}
 
-  std::vector<StoredModel> Models() const override;
+  absl::StatusOr<std::vector<StoredModel>> Models() const override;
   absl::StatusOr<std::unique_ptr<Journal>> Create(absl::string_view model,
                                                   Record creation) override;
   absl::StatusOr<std::unique_ptr<Journal>> Open(absl::string_view model,

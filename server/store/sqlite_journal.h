@@ -29,18 +29,10 @@ class SqliteJournal : public Journal {
   absl::Status AppendAndWait(std::vector<Record> records, Write with);
 
  private:
-  struct Row {
-    Position at;
-    Record record;
-    uint64_t checksum = 0;
-  };
   struct Batch;
 
   // Chains the records and makes `write` insert them too.
   void AddTo(std::vector<Record> records, Write& write);
-  // OK, or what is wrong with one of them.
-  absl::Status CheckSizes(const std::vector<Record>& records) const;
-  Manifest ToManifest(const Snapshot& snapshot) const;
 
   SqliteStore* const store_;
   const std::shared_ptr<ModelEntry> model_;

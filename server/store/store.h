@@ -88,7 +88,7 @@ class Store {
   virtual ~Store() = default;
 
   // In the order of their names.
-  virtual std::vector<StoredModel> Models() const = 0;
+  virtual absl::StatusOr<std::vector<StoredModel>> Models() const = 0;
 
   // A model and its first record. MODEL_EXISTS.
   virtual absl::StatusOr<std::unique_ptr<Journal>> Create(absl::string_view model,
