@@ -11,6 +11,7 @@ enum class Broken {
   kAnswerBeforeSync,    // the commit comes after the acknowledgement
   kTrimBeforeSnapshot,  // the journal goes before the snapshot that replaces it is durable
   kManifestFirst,       // a snapshot's manifest comes before its bytes
+  kCheckThenAppend,     // PostgreSQL: the epoch is read, not locked, before the append
 };
 
 #ifndef LAZYNORM_BROKEN

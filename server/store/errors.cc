@@ -58,6 +58,10 @@ absl::Status ModelExists(absl::string_view model) {
                absl::StrCat("the store already has a model \"", model, "\""));
 }
 
+absl::Status CutOff() {
+  return StoreFailed("this replica is cut off from the database and is trying to return");
+}
+
 absl::Status NotHolder(absl::string_view model) {
   return Error(absl::StatusCode::kFailedPrecondition, "NOT_HOLDER",
                absl::StrCat("another replica holds model \"", model, "\""));

@@ -33,6 +33,8 @@ absl::Status NoSuchCheckpoint(absl::string_view model, absl::string_view id);
 absl::Status NoSuchStep(absl::string_view model, int64_t step, int64_t newest);
 // ALREADY_EXISTS, MODEL_EXISTS.
 absl::Status ModelExists(absl::string_view model);
+// UNAVAILABLE, STORE_FAILED: this replica has lost its database, and is coming back.
+absl::Status CutOff();
 // FAILED_PRECONDITION, NOT_HOLDER: another replica writes that model.
 absl::Status NotHolder(absl::string_view model);
 // RESOURCE_EXHAUSTED, LIMIT_EXCEEDED.

@@ -20,12 +20,19 @@ constexpr absl::Duration kFirstPause = absl::Milliseconds(20), kLongestPause = a
 // Append and takeover change the same row, so that the row's lock orders them; whoever waited for
 // it looks again at the epoch. The order of the fences, by model, keeps two groups from waiting for
 // each other.
-constexpr char kAppend[] =
+constexpr char kGroup[] =
     "with g as (select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], "
-    "$5::bigint[], $6::bigint[]) as g(model_id, epoch, before, last_seq, last_step, last_chain)), "
+    "$5::bigint[], $6::bigint[]) as g(model_id, epoch, before, last_seq, last_step, last_chain)), ";
+constexpr char kFence[] =
     "f as (update model m set last_seq = g.last_seq, last_step = g.last_step, "
     "last_chain = g.last_chain from g where m.model_id = g.model_id and m.epoch = g.epoch and "
-    "m.last_seq = g.before and not m.deleted returning m.model_id, m.epoch), "
+    "m.last_seq = g.before and not m.deleted returning m.model_id, m.epoch), ";
+constexpr char kBrokenFence[] =
+    "c as (select g.* from g join model m on m.model_id = g.model_id and m.epoch = g.epoch and "
+    "m.last_seq = g.before and not m.deleted), f as (update model m set last_seq = c.last_seq, "
+    "last_step = c.last_step, last_chain = c.last_chain from c where m.model_id = c.model_id "
+    "returning m.model_id, c.epoch), ";
+constexpr char kRows[] =
     "j as (insert into journal(model_id, seq, step, epoch, kind, request_id, chain, checksum, "
     "payload) select f.model_id, u.seq, u.step, f.epoch, u.kind, u.request_id, u.chain, "
     "u.checksum, u.payload from unnest($7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], "
@@ -35,12 +42,18 @@ constexpr char kAppend[] =
     "join f on f.model_id = u.model_id and f.epoch = u.epoch) "
     "select model_id, epoch from f";
 
+const std::string& AppendStatement() {
+  static const auto* const statement = new std::string(
+      absl::StrCat(kGroup, kBroken == Broken::kCheckThenAppend ? kBrokenFence : kFence, kRows));
+  return *statement;
+}
+
 struct FlatRow {
   const Row* row = nullptr;
   const std::shared_ptr<Tenure>* tenure = nullptr;
 };
 
-// The arguments of kAppend.
+// The arguments of AppendStatement.
 struct Columns {
   std::vector<int64_t> models, epochs, befores, last_seqs, last_steps, last_chains;
   std::vector<int64_t> owners, eras, seqs, steps, kinds, chains, checksums;
@@ -142,8 +155,9 @@ void PgCommitter::Loop() {
 absl::Status PgCommitter::Admit(const PgWrite& write) const {
   if (!write.tenure->broken.ok()) return write.tenure->broken;
   // Whoever lost its lease writes nothing more, though its epochs may still be the latest.
-  if (write.tenure->holder != replica_()) return NotHolder(write.tenure->model);
-  return absl::OkStatus();
+  const int64_t replica = replica_();
+  if (write.tenure->holder == replica) return absl::OkStatus();
+  return replica == 0 ? CutOff() : NotHolder(write.tenure->model);
 }
 
 void PgCommitter::Commit(std::vector<PgWrite> writes) {
@@ -212,7 +226,7 @@ absl::Status PgCommitter::Append(Group& group) {
 absl::Status PgCommitter::AppendPart(Group& group, size_t begin, size_t end) {
   Columns columns;
   for (size_t i = begin; i < end; ++i) columns.Add(group.rows[i]);
-  const absl::StatusOr<PgRows> held = pg_->Run(kAppend, columns.Params());
+  const absl::StatusOr<PgRows> held = pg_->Run(AppendStatement(), columns.Params());
   if (!held.ok()) return held.status();
   std::set<std::pair<int64_t, int64_t>> holding;
   for (int i = 0; i < held->size(); ++i) holding.insert({held->Int(i, 0), held->Int(i, 1)});

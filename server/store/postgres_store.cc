@@ -55,7 +55,7 @@ absl::StatusOr<PgRows> PostgresStore::Run(const std::string& sql,
 
 absl::StatusOr<int64_t> PostgresStore::Self() const {
   const int64_t id = lease_->id();
-  if (id == 0) return StoreFailed("cut off from the database; it is tried again");
+  if (id == 0) return CutOff();
   return id;
 }
 
