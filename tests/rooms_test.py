@@ -21,6 +21,7 @@ LIBRARIES = {
     "CLI/": {"client/cli"},
     "Eigen/": {"model"},
     "sqlite3.h": {"server/store"},
+    "libpq-fe.h": {"server/store"},
     "xxhash.h": {"server/store"},
     "nlohmann/": {"server/convert", "server/formats"},
     "spdlog/": {"server/hosting", "server/rpc", "server"},
@@ -98,7 +99,7 @@ def check_myself(arrows):
                ("server/hosting/registry.cc", "prometheus/counter.h"),
                ("server/store/catalog.cc", "model/errors.h"),
                ("server/store/catalog.cc", "server/hosting/registry.h"),
-               ("server/hosting/registry.cc", "sqlite3.h"), ("server/rpc/status.cc", "xxhash.h"),
+               ("server/hosting/registry.cc", "sqlite3.h"), ("server/hosting/registry.cc", "libpq-fe.h"), ("server/rpc/status.cc", "xxhash.h"),
                ("server/rpc/inference_rest.cc", "nlohmann/json.hpp"),
                ("client/client.cc", "server/options.h"), ("client/client.cc", "model/spec.h"),
                ("client/client.cc", "client/cli/csv.h")]

@@ -110,7 +110,7 @@ absl::Status Registry::RecoverOne(const StoredModel& stored) {
 }
 
 absl::Status Registry::Recover(bool strict) {
-  const std::vector<StoredModel> stored = store().Models();
+  ASSIGN_OR_RETURN(const std::vector<StoredModel> stored, store().Models());
   constexpr int kMost = 8;
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const absl::Time begin = options_.hosting.clock->Now();

@@ -12,6 +12,7 @@ enum class Broken {
   kTrimBeforeSnapshot,  // the journal goes before the snapshot that replaces it is durable
   kManifestFirst,       // a snapshot's manifest comes before its bytes
   kPayloadNotSynced,    // a row is committed before its large payload is durable
+  kCheckThenAppend,     // PostgreSQL: the epoch is read, not locked, before the append
 };
 
 #ifndef LAZYNORM_BROKEN

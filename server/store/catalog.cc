@@ -8,22 +8,6 @@
 namespace lazynorm {
 namespace {
 
-int64_t Signed(uint64_t value) {
-  return static_cast<int64_t>(value);
-}
-
-uint64_t ModelChecksum(int64_t id, absl::string_view name, int64_t deleted) {
-  return ContentHash(absl::StrCat("model,", id, ",", deleted, ",", name));
-}
-
-uint64_t ManifestChecksum(const Manifest& m) {
-  return ContentHash(absl::StrCat(m.id, ",", m.model_id, ",", m.at.seq, ",", m.at.step, ",",
-                                  m.at.chain, ",", m.chunks, ",", m.bytes, ",",
-                                  m.is_checkpoint ? 1 : 0) +
-                     absl::StrCat(",", absl::ToUnixMicros(m.create_time), ",", m.digest, ",",
-                                  m.label.size(), ",", m.label, ",", m.numeric_fingerprint));
-}
-
 // The model, put down as missing if there is no row of it.
 ModelEntry& Entry(Catalog& catalog, int64_t model_id, absl::string_view name,
                   const std::string& damage) {
@@ -47,7 +31,7 @@ absl::Status LoadModels(Database& db, const std::map<int64_t, Marks::Mark>& mark
     entry->model_id = id;
     entry->name = std::string(query.Bytes(1));
     entry->deleted = query.Int(2) != 0;
-    if (query.Int(3) != Signed(ModelChecksum(id, entry->name, query.Int(2)))) {
+    if (query.Int(3) != ModelChecksum(id, entry->name, query.Int(2) != 0)) {
       const auto mark = marks.find(id);
       entry->deleted = false;
       entry->name = mark == marks.end() ? absl::StrCat("?", id) : mark->second.model;
@@ -83,7 +67,7 @@ absl::Status LoadManifests(Database& db, Catalog* catalog) {
     m.label = std::string(query.Bytes(10));
     m.create_time = absl::FromUnixMicros(query.Int(11));
     const std::string place = absl::StrCat(db.path(), ": table snapshot, row ", m.id);
-    if (query.Int(12) == Signed(ManifestChecksum(m))) {
+    if (query.Int(12) == ManifestChecksum(m)) {
       catalog->last_seq = std::max(catalog->last_seq, m.at.seq);
       ModelEntry& model =
           Entry(*catalog, m.model_id, "", absl::StrCat(place, ": its model is gone"));
@@ -113,7 +97,7 @@ absl::Status LoadRows(Database& db, JournalTable& journal, Catalog* catalog) {
     const absl::StatusOr<absl::string_view> payload = journal.Payload(query, 7, &buffer);
     if (!payload.ok()) return payload.status();
     const uint64_t checksum = RowChecksum(model_id, at, record, ContentHash(*payload));
-    if (query.Int(6) == Signed(checksum) && query.Int(3) == record.kind) {
+    if (query.Int(6) == static_cast<int64_t>(checksum) && query.Int(3) == record.kind) {
       catalog->last_seq = std::max(catalog->last_seq, at.seq);
       journal.Take(at.seq, query, 7);
       Entry(*catalog, model_id, "",
@@ -156,23 +140,20 @@ absl::StatusOr<Catalog> LoadCatalog(Database& db, JournalTable& journal,
 
 absl::Status InsertModel(Database& db, const ModelEntry& model) {
   return db.Run("INSERT INTO model VALUES(?, ?, 0, ?)", model.model_id, Text{model.name},
-                Signed(ModelChecksum(model.model_id, model.name, 0)));
+                ModelChecksum(model.model_id, model.name, false));
 }
 
 absl::Status InsertTombstone(Database& db, const ModelEntry& model) {
   return db.Run("INSERT OR REPLACE INTO model VALUES(?, ?, 1, ?)", model.model_id, Text{model.name},
-                Signed(ModelChecksum(model.model_id, model.name, 1)));
-}
-
-CheckpointInfo ToInfo(const Manifest& m) {
-  return {absl::StrCat(m.id), m.label, m.at, m.create_time, m.bytes};
+                ModelChecksum(model.model_id, model.name, true));
 }
 
 absl::Status InsertManifest(Database& db, const Manifest& m) {
   return db.Run("INSERT INTO snapshot VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", m.id,
-                m.model_id, m.at.seq, m.at.step, Signed(m.at.chain), m.chunks, m.bytes,
-                absl::string_view(m.digest), Text{m.numeric_fingerprint}, int64_t{m.is_checkpoint},
-                Text{m.label}, absl::ToUnixMicros(m.create_time), Signed(ManifestChecksum(m)));
+                m.model_id, m.at.seq, m.at.step, static_cast<int64_t>(m.at.chain), m.chunks,
+                m.bytes, absl::string_view(m.digest), Text{m.numeric_fingerprint},
+                int64_t{m.is_checkpoint}, Text{m.label}, absl::ToUnixMicros(m.create_time),
+                ManifestChecksum(m));
 }
 
 }  // namespace lazynorm

@@ -11,25 +11,12 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/store/committer.h"
+#include "server/store/manifest.h"
 #include "server/store/marks.h"
 #include "server/store/sqlite.h"
 #include "server/store/store.h"
 
 namespace lazynorm {
-
-// A snapshot's manifest: the row that makes its chunks a snapshot. Plain value.
-struct Manifest {
-  int64_t id = 0;
-  int64_t model_id = 0;
-  Position at;
-  int64_t chunks = 0;
-  int64_t bytes = 0;
-  std::string digest;
-  std::string numeric_fingerprint;
-  bool is_checkpoint = false;
-  std::string label;
-  absl::Time create_time;
-};
 
 // Where a record of the journal is, and the step it belongs to.
 struct RowPlace {
@@ -73,8 +60,6 @@ absl::Status InsertModel(Database& db, const ModelEntry& model);
 // Marks a model's row as deleted, whatever it reads: it may be damaged, or gone.
 absl::Status InsertTombstone(Database& db, const ModelEntry& model);
 absl::Status InsertManifest(Database& db, const Manifest& manifest);
-
-CheckpointInfo ToInfo(const Manifest& manifest);
 
 // The key of a snapshot's chunk.
 inline int64_t ChunkId(int64_t snapshot_id, int64_t chunk) {

@@ -58,9 +58,26 @@ absl::Status ModelExists(absl::string_view model) {
                absl::StrCat("the store already has a model \"", model, "\""));
 }
 
+absl::Status CutOff() {
+  return StoreFailed("this replica is cut off from the database and is trying to return");
+}
+
+absl::Status NotHolder(absl::string_view model) {
+  return Error(absl::StatusCode::kFailedPrecondition, "NOT_HOLDER",
+               absl::StrCat("another replica holds model \"", model, "\""));
+}
+
 absl::Status RecordTooLarge(int64_t bytes, int64_t most) {
   return Error(absl::StatusCode::kResourceExhausted, "LIMIT_EXCEEDED",
                absl::StrCat("a record: expected at most ", most, " bytes, got ", bytes));
+}
+
+absl::Status CheckSizes(const std::vector<Record>& records, int64_t most) {
+  for (const Record& record : records) {
+    const auto bytes = static_cast<int64_t>(record.payload.size() + record.request_id.size());
+    if (bytes > most) return RecordTooLarge(bytes, most);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace lazynorm

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "server/store/record.h"
 
 namespace lazynorm {
 
@@ -31,8 +33,14 @@ absl::Status NoSuchCheckpoint(absl::string_view model, absl::string_view id);
 absl::Status NoSuchStep(absl::string_view model, int64_t step, int64_t newest);
 // ALREADY_EXISTS, MODEL_EXISTS.
 absl::Status ModelExists(absl::string_view model);
+// UNAVAILABLE, STORE_FAILED: this replica has lost its database, and is coming back.
+absl::Status CutOff();
+// FAILED_PRECONDITION, NOT_HOLDER: another replica writes that model.
+absl::Status NotHolder(absl::string_view model);
 // RESOURCE_EXHAUSTED, LIMIT_EXCEEDED.
 absl::Status RecordTooLarge(int64_t bytes, int64_t most);
+// OK, or RecordTooLarge for the first that is.
+absl::Status CheckSizes(const std::vector<Record>& records, int64_t most);
 
 }  // namespace lazynorm
 

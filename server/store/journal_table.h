@@ -16,13 +16,6 @@
 
 namespace lazynorm {
 
-// A record, chained and checksummed, as it goes into the journal.
-struct JournalRow {
-  Position at;
-  Record record;
-  uint64_t checksum = 0;
-};
-
 // The records that one write appends to a model.
 struct ModelRows {
   int64_t model_id = 0;

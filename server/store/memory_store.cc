@@ -122,7 +122,7 @@ absl::StatusOr<CheckpointInfo> MemoryStore::Keep(Model& model, int64_t journal, 
   return info;
 }
 
-std::vector<StoredModel> MemoryStore::Models() const {
+absl::StatusOr<std::vector<StoredModel>> MemoryStore::Models() const {
   MutexLock lock(&mutex_);
   std::vector<StoredModel> models;
   for (const auto& [name, model] : models_) models.push_back({name, absl::OkStatus()});
@@ -164,20 +164,43 @@ absl::StatusOr<std::unique_ptr<Journal>> MemoryStore::Open(absl::string_view mod
     ++found->journals;
     copy = *found;
   }
-  Position end = {0, 0, FirstChain(model)};
+  const absl::StatusOr<Position> end = Read(model, copy, reader.from, reader);
+  if (!end.ok()) return end.status();
+  return std::make_unique<MemoryJournal>(this, found, copy.journals, *end);
+}
+
+absl::StatusOr<Position> MemoryStore::Read(absl::string_view name, const Model& model,
+                                           const Position& from, const Reader& reader) {
+  const bool known = std::any_of(model.records.begin(), model.records.end(),
+                                 [&](const auto& r) { return r.first == from; }) ||
+                     std::any_of(model.snapshots.begin(), model.snapshots.end(),
+                                 [&](const Snapshot& s) { return s.at == from; });
+  Position end = known ? from : Position{0, 0, FirstChain(name)};
   absl::Status status;
-  if (!copy.snapshots.empty()) {
-    end = copy.snapshots.back().at;
-    if (reader.on_snapshot) status = reader.on_snapshot(copy.snapshots.back());
+  if (!known && !model.snapshots.empty()) {
+    end = model.snapshots.back().at;
+    if (reader.on_snapshot) status = reader.on_snapshot(model.snapshots.back());
   }
-  for (const auto& [at, record] : copy.records) {
+  for (const auto& [at, record] : model.records) {
     if (!status.ok()) return status;
     if (at.seq <= end.seq) continue;
     end = at;
     if (reader.on_record) status = reader.on_record(at, record);
   }
   if (!status.ok()) return status;
-  return std::make_unique<MemoryJournal>(this, found, copy.journals, end);
+  return end;
+}
+
+absl::StatusOr<Position> MemoryStore::ReadFrom(absl::string_view model, const Position& from,
+                                               const Reader& reader) const {
+  Model copy;
+  {
+    MutexLock lock(&mutex_);
+    const absl::StatusOr<std::shared_ptr<Model>> found = Find(model);
+    if (!found.ok()) return found.status();
+    copy = **found;
+  }
+  return Read(model, copy, from, reader);
 }
 
 absl::Status MemoryStore::ReadAt(absl::string_view model, int64_t step,

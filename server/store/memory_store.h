@@ -19,12 +19,14 @@ class MemoryStore : public Store {
  public:
   explicit MemoryStore(StoreOptions options) : options_(std::move(options)) {}
 
-  std::vector<StoredModel> Models() const override;
+  absl::StatusOr<std::vector<StoredModel>> Models() const override;
   absl::StatusOr<std::unique_ptr<Journal>> Create(absl::string_view model,
                                                   Record creation) override;
   absl::StatusOr<std::unique_ptr<Journal>> Open(absl::string_view model,
                                                 const Reader& reader) override;
   absl::Status ReadAt(absl::string_view model, int64_t step, const Reader& reader) const override;
+  absl::StatusOr<Position> ReadFrom(absl::string_view model, const Position& from,
+                                    const Reader& reader) const override;
   absl::Status Delete(absl::string_view model) override;
   absl::StatusOr<std::vector<CheckpointInfo>> Checkpoints(absl::string_view model) const override;
   absl::StatusOr<Snapshot> ReadCheckpoint(absl::string_view model,
@@ -50,6 +52,9 @@ class MemoryStore : public Store {
   absl::Status Keep(Model& model, int64_t journal, Snapshot snapshot);
   absl::StatusOr<CheckpointInfo> Keep(Model& model, int64_t journal, CheckpointInfo info,
                                       Snapshot snapshot);
+  // What Store::ReadFrom says.
+  static absl::StatusOr<Position> Read(absl::string_view name, const Model& model,
+                                       const Position& from, const Reader& reader);
   // OK if that journal may still write.
   static absl::Status Check(const Model& model, int64_t journal);
 

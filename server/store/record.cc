@@ -2,6 +2,8 @@
 
 #include <xxhash.h>
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 
 namespace lazynorm {
@@ -31,6 +33,23 @@ uint64_t RowChecksum(int64_t model_id, const Position& position, const Record& r
   return ContentHash(absl::StrCat(model_id, ",", position.seq, ",", position.step, ",",
                                   position.chain, ",", record.kind, ",", content, ",",
                                   record.request_id));
+}
+
+JournalRow ChainRow(int64_t model_id, const Position& before, int64_t seq, Record record) {
+  const uint64_t content = ContentHash(record.payload);
+  const Position at = {seq, record.step, NextChain(before.chain, record, content)};
+  const uint64_t checksum = RowChecksum(model_id, at, record, content);
+  return {at, std::move(record), checksum};
+}
+
+std::string FaultOf(const JournalRow& row, int64_t owner, int64_t model_id,
+                    const Position& before) {
+  const uint64_t content = ContentHash(row.record.payload);
+  if (row.checksum != RowChecksum(owner, row.at, row.record, content)) {
+    return "the checksum is wrong";
+  }
+  if (owner == model_id && row.at.chain == NextChain(before.chain, row.record, content)) return "";
+  return absl::StrCat("does not continue seq ", before.seq, ", step ", before.step);
 }
 
 }  // namespace lazynorm

@@ -57,6 +57,18 @@ uint64_t NextChain(uint64_t chain, const Record& record, uint64_t content);
 uint64_t RowChecksum(int64_t model_id, const Position& position, const Record& record,
                      uint64_t content);
 
+// A record on its way into the journal, and out of it. Plain value.
+struct JournalRow {
+  Position at;
+  Record record;
+  uint64_t checksum = 0;
+};
+// The row of `record` at place `seq`, behind `before`.
+JournalRow ChainRow(int64_t model_id, const Position& before, int64_t seq, Record record);
+// What is wrong with a row that was read: "the checksum is wrong", or that it does not continue
+// `before`. `owner`: the model that it claims to be of. Empty if nothing is.
+std::string FaultOf(const JournalRow& row, int64_t owner, int64_t model_id, const Position& before);
+
 }  // namespace lazynorm
 
 #endif  // LAZYNORM_SERVER_STORE_RECORD_H_

@@ -31,9 +31,6 @@ class SqliteJournal : public Journal {
  private:
   // Chains the records and makes `write` insert them too.
   void AddTo(std::vector<Record> records, Write& write);
-  // OK, or what is wrong with one of them.
-  absl::Status CheckSizes(const std::vector<Record>& records) const;
-  Manifest ToManifest(const Snapshot& snapshot) const;
 
   SqliteStore* const store_;
   const std::shared_ptr<ModelEntry> model_;

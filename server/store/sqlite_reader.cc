@@ -6,17 +6,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/store/errors.h"
+#include "server/store/read_back.h"
 
 namespace lazynorm {
 namespace {
 
 constexpr size_t kRowsAtOnce = 256;
 constexpr size_t kBytesAtOnce = size_t{4} << 20;
-
-struct Row {
-  Position at;
-  Record record;
-};
 
 // Walks a model's rows behind `at` and holds each to what was before it.
 class JournalWalk {
@@ -28,8 +24,8 @@ class JournalWalk {
   const Position& at() const { return at_; }
 
  private:
-  absl::Status ReadSome(size_t* next, std::vector<Row>* rows);
-  absl::StatusOr<Row> ReadRow(int64_t seq);
+  absl::Status ReadSome(size_t* next, std::vector<JournalRow>* rows);
+  absl::StatusOr<JournalRow> ReadRow(int64_t seq);
   // Also says which damaged row lies before `seq`, if one does.
   absl::Status Damaged(int64_t seq, absl::string_view what) const;
 
@@ -50,7 +46,7 @@ absl::Status JournalWalk::Damaged(int64_t seq, absl::string_view what) const {
   return ModelDamaged(message);
 }
 
-absl::StatusOr<Row> JournalWalk::ReadRow(int64_t seq) {
+absl::StatusOr<JournalRow> JournalWalk::ReadRow(int64_t seq) {
   static const std::string kSql =
       absl::StrCat("SELECT model_id, step, kind, request_id, chain, checksum, ",
                    JournalTable::kPayload, " FROM ", JournalTable::kFrom, " WHERE seq = ?");
@@ -59,26 +55,20 @@ absl::StatusOr<Row> JournalWalk::ReadRow(int64_t seq) {
     if (!query.status().ok() && !absl::IsDataLoss(query.status())) return query.status();
     return Damaged(seq, "the row cannot be found");
   }
-  Row row;
+  JournalRow row;
   std::string buffer;
   const absl::StatusOr<absl::string_view> payload = request_.journal->Payload(query, 6, &buffer);
   if (!payload.ok()) return payload.status();
   row.record = {query.Int(1), static_cast<int32_t>(query.Int(2)), std::string(query.Bytes(3)),
                 std::string(*payload)};
   row.at = {seq, query.Int(1), static_cast<uint64_t>(query.Int(4))};
-  const uint64_t content = ContentHash(row.record.payload);
-  const uint64_t checksum = RowChecksum(query.Int(0), row.at, row.record, content);
-  if (checksum != static_cast<uint64_t>(query.Int(5))) {
-    return Damaged(seq, "the checksum is wrong");
-  }
-  if (query.Int(0) != request_.model.model_id ||
-      row.at.chain != NextChain(at_.chain, row.record, content)) {
-    return Damaged(seq, absl::StrCat("does not continue seq ", at_.seq, ", step ", at_.step));
-  }
+  row.checksum = static_cast<uint64_t>(query.Int(5));
+  const std::string fault = FaultOf(row, query.Int(0), request_.model.model_id, at_);
+  if (!fault.empty()) return Damaged(seq, fault);
   return row;
 }
 
-absl::Status JournalWalk::ReadSome(size_t* next, std::vector<Row>* rows) {
+absl::Status JournalWalk::ReadSome(size_t* next, std::vector<JournalRow>* rows) {
   absl::Status status = db_.Run("BEGIN");
   size_t bytes = 0;
   const std::deque<RowPlace>& places = request_.model.rows;
@@ -87,7 +77,7 @@ absl::Status JournalWalk::ReadSome(size_t* next, std::vector<Row>* rows) {
     const RowPlace& place = places[*next];
     if (place.seq > last_seq_) *next = places.size();
     if (*next == places.size()) break;
-    absl::StatusOr<Row> row = ReadRow(place.seq);
+    absl::StatusOr<JournalRow> row = ReadRow(place.seq);
     status = row.status();
     if (!status.ok()) break;
     at_ = row->at;
@@ -105,10 +95,10 @@ absl::Status JournalWalk::Run(const Reader& reader) {
                        [](int64_t seq, const RowPlace& place) { return seq < place.seq; });
   auto next = static_cast<size_t>(first - places.begin());
   while (next < places.size()) {
-    std::vector<Row> rows;
+    std::vector<JournalRow> rows;
     const absl::Status read = ReadSome(&next, &rows);
     // What is before the damage is good and the reader's.
-    for (const Row& row : rows) {
+    for (const JournalRow& row : rows) {
       if (!reader.on_record) continue;
       absl::Status status = reader.on_record(row.at, row.record);
       if (!status.ok()) return status;
@@ -194,9 +184,7 @@ absl::StatusOr<std::string> ReadSnapshot(Database& db, const Manifest& manifest)
   }
   if (!query.status().ok() && !absl::IsDataLoss(query.status())) return query.status();
   if (query.status().ok() && Digest(bytes) == manifest.digest) return bytes;
-  return ModelDamaged(absl::StrCat(db.path(), ": table snapshot_chunk, snapshot ", manifest.id,
-                                   " of step ", manifest.at.step, " (seq ", manifest.at.seq,
-                                   "): the digest is wrong"));
+  return SnapshotDamaged(db.path(), manifest);
 }
 
 absl::StatusOr<Position> ReadModel(Database& db, const ReadRequest& request, const Reader& reader) {
@@ -207,31 +195,13 @@ absl::StatusOr<Position> ReadModel(Database& db, const ReadRequest& request, con
     if (!seq.ok()) return seq.status();
     last_seq = *seq;
   }
-  Position at = {0, 0, FirstChain(model.name)};
   std::vector<std::string> warnings;
   for (const auto& [id, damage] : model.damaged_manifests) warnings.push_back(damage);
-  bool has_snapshot = false;
-  for (auto m = model.snapshots.rbegin(); m != model.snapshots.rend() && !has_snapshot; ++m) {
-    if (m->at.seq > last_seq) continue;
-    absl::StatusOr<std::string> bytes = ReadSnapshot(db, *m);
-    if (bytes.ok()) {
-      has_snapshot = true;
-      at = m->at;
-      if (!reader.on_snapshot) continue;
-      absl::Status status = reader.on_snapshot({m->at, m->numeric_fingerprint, *std::move(bytes)});
-      if (!status.ok()) return status;
-    } else if (absl::IsDataLoss(bytes.status())) {
-      warnings.push_back(absl::StrCat(bytes.status().message(),
-                                      "; an older state is used and the "
-                                      "journal from there on"));
-    } else {
-      return bytes.status();
-    }
-  }
-  for (const std::string& warning : warnings) {
-    if (reader.on_warning) reader.on_warning(absl::StrCat("model \"", model.name, "\": ", warning));
-  }
-  JournalWalk walk(db, request, at, last_seq);
+  const absl::StatusOr<Position> at = ReadNewestSnapshot(
+      model.name, model.snapshots, last_seq, std::move(warnings),
+      [&db](const Manifest& manifest) { return ReadSnapshot(db, manifest); }, reader);
+  if (!at.ok()) return at.status();
+  JournalWalk walk(db, request, *at, last_seq);
   absl::Status status = walk.Run(reader);
   if (status.ok() && !request.last_step.has_value()) {
     status = CheckEnd(db.path(), request, walk.at());

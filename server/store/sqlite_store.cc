@@ -148,7 +148,7 @@ absl::StatusOr<Manifest> SqliteStore::FindCheckpoint(absl::string_view model,
   return NoSuchCheckpoint(model, id);
 }
 
-std::vector<StoredModel> SqliteStore::Models() const {
+absl::StatusOr<std::vector<StoredModel>> SqliteStore::Models() const {
   MutexLock lock(&mutex_);
   std::vector<StoredModel> models;
   for (const auto& [name, entry] : models_) models.push_back({name, entry->damage});

@@ -30,7 +30,7 @@ class SqliteStore : public Store {
   static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path, StoreOptions options);
   ~SqliteStore() override;
 
-  std::vector<StoredModel> Models() const override;
+  absl::StatusOr<std::vector<StoredModel>> Models() const override;
   absl::StatusOr<std::unique_ptr<Journal>> Create(absl::string_view model,
                                                   Record creation) override;
   absl::StatusOr<std::unique_ptr<Journal>> Open(absl::string_view model,

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/store/cluster.h"
 #include "server/store/record.h"
 
 namespace lazynorm {
@@ -29,6 +30,7 @@ using Done = absl::AnyInvocable<void(absl::Status)>;
 //   RESOURCE_EXHAUSTED, LIMIT_EXCEEDED: a record is larger than StoreOptions::max_record_bytes.
 //   UNAVAILABLE, STORE_FAILED: unknown whether it was kept; a retry must carry the same request_id.
 //   NOT_FOUND, MODEL_NOT_FOUND: deleted meanwhile. ABORTED: opened again meanwhile.
+//   FAILED_PRECONDITION, NOT_HOLDER: another replica writes the model now; nothing was kept.
 // Thread-compatible. Must not outlive its store.
 class Journal {
  public:
@@ -56,6 +58,9 @@ class Journal {
 
 // What reading a model back calls, in order, on the caller's thread. An error ends the reading.
 struct Reader {
+  // What the caller has of the model already, where several replicas share the store: Open then
+  // reads as ReadFrom does. A store may also read everything.
+  Position from = {};
   // At most once, first. Without it the model begins with its creation record.
   std::function<absl::Status(const Snapshot&)> on_snapshot;
   // Each record behind the snapshot.
@@ -70,7 +75,9 @@ struct StoredModel {
   absl::Status damage;  // what is already known to be wrong with it; OK does not promise anything
 };
 
-// The models of one data directory, as bytes. One process owns it at a time. Thread-safe.
+// The models of one data directory or one database, as bytes. One process owns a directory at a
+// time; a database may be shared by several, each of which holds some of the models (Cluster).
+// Thread-safe.
 //
 // All that changes something blocks until it is durable, and fails as a Journal does; all that
 // reads goes beside the writers. A model that is not as it was written answers DATA_LOSS,
@@ -81,7 +88,7 @@ class Store {
   virtual ~Store() = default;
 
   // In the order of their names.
-  virtual std::vector<StoredModel> Models() const = 0;
+  virtual absl::StatusOr<std::vector<StoredModel>> Models() const = 0;
 
   // A model and its first record. MODEL_EXISTS.
   virtual absl::StatusOr<std::unique_ptr<Journal>> Create(absl::string_view model,
@@ -89,7 +96,9 @@ class Store {
 
   // Reads back all of a model and returns the journal that continues it. What an earlier Journal of
   // the model has queued is finished first; what it appends later fails. MODEL_NOT_FOUND,
-  // MODEL_DAMAGED, or what the reader answers.
+  // MODEL_DAMAGED, or what the reader answers. Where several replicas share the store, this makes
+  // this one the model's holder and fences whoever wrote before; NOT_HOLDER (FAILED_PRECONDITION)
+  // while another one that is alive holds it.
   virtual absl::StatusOr<std::unique_ptr<Journal>> Open(absl::string_view model,
                                                         const Reader& reader) = 0;
 
@@ -98,6 +107,16 @@ class Store {
   // OUT_OF_RANGE (STEP_NOT_KEPT) if the journal no longer reaches back to it or has not reached it.
   virtual absl::Status ReadAt(absl::string_view model, int64_t step,
                               const Reader& reader) const = 0;
+
+  // Reads what came behind `from`, while another replica writes it: each record; or, where the
+  // journal no longer reaches back to `from`, or `from` is none of this model's (as {} is none),
+  // the newest snapshot and the records behind it. Sees only what is durable. Returns where it
+  // ended. UNIMPLEMENTED where the store has but one process.
+  virtual absl::StatusOr<Position> ReadFrom(absl::string_view model, const Position& from,
+                                            const Reader& reader) const;
+
+  // The replicas that share the store; null: this process is the only one. As long-lived as this.
+  virtual Cluster* cluster() { return nullptr; }
 
   // A model with all its data. Its name is free at once; space is given back little by little.
   virtual absl::Status Delete(absl::string_view model) = 0;
@@ -143,11 +162,16 @@ struct StoreOptions {
   // Of the write-ahead log, before it is moved into the database though writers wait; an eighth of
   // that is moved when none does.
   int checkpoint_pages = 8000;
+  // Where several replicas share the store: where the others reach this one, and how long it may
+  // be silent before they take it for dead.
+  std::string advertise;
+  absl::Duration lease_timeout = absl::Seconds(3);
   StoreHooks hooks;
 };
 
 // Opens, creating what is missing:
 //   sqlite:///DIR/lazynorm.db   one machine; the folder DIR belongs to the store
+//   postgresql://...            as libpq reads it; any number of replicas share the database
 //   memory:                     tests and throw-away runs
 // INVALID_ARGUMENT for another URI; FAILED_PRECONDITION (STORE_FAILED) if another process has it,
 // if it was written by a newer version, or is not a store; STORE_FULL; STORE_FAILED.

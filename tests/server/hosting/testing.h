@@ -103,7 +103,7 @@ class BrittleStore : public Store {
   void Hold() { held_.Hold(); }
   void LetGo() { held_.LetGo(); }
 
-  std::vector<StoredModel> Models() const override { return memory_->Models(); }
+  absl::StatusOr<std::vector<StoredModel>> Models() const override { return memory_->Models(); }
   absl::StatusOr<std::unique_ptr<Journal>> Create(absl::string_view model,
                                                   Record creation) override {
     return Wrap(memory_->Create(model, std::move(creation)));

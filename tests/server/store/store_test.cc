@@ -18,12 +18,17 @@ namespace {
 class StoreTest : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override { Make({}); }
-  bool on_disk() const { return std::string(GetParam()) == "sqlite"; }
+  bool on_disk() const { return std::string(GetParam()) != "memory"; }
+  std::string Uri() {
+    const std::string kind = GetParam();
+    if (kind == "memory") return "memory:";
+    if (kind == "postgres") return Postgres().NewDatabase();
+    return absl::StrCat("sqlite://", folder_.path().string(), "/lazynorm.db");
+  }
   void Make(StoreOptions options) {
     store_.reset();
-    const std::string uri =
-        on_disk() ? absl::StrCat("sqlite://", folder_.path().string(), "/lazynorm.db") : "memory:";
-    auto store = OpenStore(uri, std::move(options));
+    if (uri_.empty()) uri_ = Uri();
+    auto store = OpenStore(uri_, std::move(options));
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
   }
@@ -49,6 +54,7 @@ class StoreTest : public testing::TestWithParam<const char*> {
   }
 
   TempFolder folder_;
+  std::string uri_;
   std::unique_ptr<Store> store_;
 };
 
@@ -107,7 +113,7 @@ TEST_P(StoreTest, ManyModelsAtOnceKeepEachTheirOwn) {
   }
   for (std::thread& writer : writers) writer.join();
   Restart();
-  EXPECT_EQ(store_->Models().size(), size_t{kModels});
+  EXPECT_EQ(store_->Models()->size(), size_t{kModels});
   for (int k = 0; k < kModels; ++k) {
     const History history = ReadBack(absl::StrCat("m", k));
     EXPECT_EQ(history.records.size(), size_t{kSteps + 1});
@@ -228,7 +234,7 @@ TEST_P(StoreTest, ModelsAreCreatedOnceAndDeletedWithAllTheyHad) {
   EXPECT_EQ(ReasonIn(store_->Delete("m")), "MODEL_NOT_FOUND");
   journal.reset();
   Restart();
-  EXPECT_TRUE(store_->Models().empty());
+  EXPECT_TRUE(store_->Models()->empty());
   Create("m");
   const History history = ReadBack("m");
   EXPECT_EQ(history.steps(), "0");
@@ -313,7 +319,7 @@ TEST_P(StoreTest, OneCommitTakesAllThatWaits) {
   EXPECT_TRUE(!on_disk() || commits == 2) << commits;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, StoreTest, testing::Values("memory", "sqlite"),
+INSTANTIATE_TEST_SUITE_P(All, StoreTest, testing::Values("memory", "sqlite", "postgres"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "server/store/store.h"
+#include "tests/support/postgres_server.h"
 
 namespace lazynorm {
 
@@ -32,6 +33,12 @@ class TempFolder {
  private:
   std::filesystem::path path_;
 };
+
+// One for all tests of this process, started for the first that needs it.
+inline PostgresServer& Postgres() {
+  static PostgresServer server;
+  return server;
+}
 
 inline std::string ReasonIn(const absl::Status& status) {
   const auto payload = status.GetPayload("lazynorm/reason");
