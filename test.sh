@@ -5,6 +5,7 @@
 #   ./test.sh asan            Clang with AddressSanitizer, UBSan and its thread-safety analysis
 #   ./test.sh tsan            ThreadSanitizer, the tests with threads
 #   ./test.sh clang           a release build with Clang, every test
+#   ./test.sh arm64           the model's library compiled for arm64
 #   ./test.sh tidy            clang-tidy over our own sources, clang-format's opinion of them
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -46,6 +47,20 @@ run_tsan() {
     ctest --test-dir build/tsan -R "^(${programs// /|})\$"
 }
 
+# Compiled, not run: what is particular to a processor is in model/ alone.
+run_arm64() {
+  heading "arm64: the model's library"
+  install_missing g++-12-aarch64-linux-gnu
+  local objects compile=(aarch64-linux-gnu-g++-12 -std=c++20 -O1 -Wall -Wno-psabi -I. -isystem /usr/include/eigen3)
+  objects=$(mktemp -d)
+  "${compile[@]}" -O3 -ffp-contract=fast -fno-math-errno -DLAZYNORM_LEVEL=generic \
+    -c model/kernels/level.cc -o "$objects/level.o" || fail "the kernels do not compile for arm64"
+  printf '%s\n' model/*.cc | xargs -P 2 -I{} "${compile[@]}" -ffp-contract=off -c {} -o /dev/null ||
+    fail "the model does not compile for arm64"
+  rm -r "$objects"
+  echo "$(ls model/*.cc | wc -l) files and the kernels compile for arm64"
+}
+
 run_tidy() {
   heading "tidy"
   install_missing clang-tidy-14 clang-format-14 $clang_packages
@@ -61,7 +76,7 @@ install_node
 [ $# -gt 0 ] || set -- asan tsan release
 for part in "$@"; do
   case "$part" in
-  release | clang | asan | tsan | tidy) "run_$part" ;;
-  *) fail "unknown part \"$part\"; one of release, clang, asan, tsan, tidy" ;;
+  release | clang | asan | tsan | arm64 | tidy) "run_$part" ;;
+  *) fail "unknown part \"$part\"; one of release, clang, asan, tsan, arm64, tidy" ;;
   esac
 done
