@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs the tests.
-#   ./test.sh                 all of it: asan, tsan, release (Debian 12, 2 cores: about an hour the first time)
+#   ./test.sh                 all of it: asan, tsan, a little fuzz, release (Debian 12, 2 cores: about an hour the first time)
 #   ./test.sh release         the release build in build/, every test
 #   ./test.sh asan            Clang with AddressSanitizer, UBSan and its thread-safety analysis
 #   ./test.sh tsan            ThreadSanitizer, the tests with threads
+#   ./test.sh fuzz            every parser of outside bytes, for FUZZ_SECONDS each (150)
 #   ./test.sh clang           a release build with Clang, every test
 #   ./test.sh arm64           the model's library compiled for arm64
 #   ./test.sh tidy            clang-tidy over our own sources, clang-format's opinion of them
@@ -61,6 +62,13 @@ run_arm64() {
   echo "$(ls model/*.cc | wc -l) files and the kernels compile for arm64"
 }
 
+run_fuzz() {
+  heading "fuzz: libFuzzer with AddressSanitizer and UBSan"
+  install_missing $clang_packages
+  build fuzz -- fuzz_targets
+  tests/fuzz/run.sh build/fuzz "${FUZZ_SECONDS:-150}"
+}
+
 run_tidy() {
   heading "tidy"
   install_missing clang-tidy-14 clang-format-14 $clang_packages
@@ -73,10 +81,10 @@ run_tidy() {
 
 install_missing $build_packages $test_packages
 install_node
-[ $# -gt 0 ] || set -- asan tsan release
+[ $# -gt 0 ] || { set -- asan tsan fuzz release && FUZZ_SECONDS=${FUZZ_SECONDS:-5}; }
 for part in "$@"; do
   case "$part" in
-  release | clang | asan | tsan | arm64 | tidy) "run_$part" ;;
-  *) fail "unknown part \"$part\"; one of release, clang, asan, tsan, arm64, tidy" ;;
+  release | clang | asan | tsan | fuzz | arm64 | tidy) "run_$part" ;;
+  *) fail "unknown part \"$part\"; one of release, clang, asan, tsan, fuzz, arm64, tidy" ;;
   esac
 done

@@ -22,6 +22,9 @@ namespace lazynorm {
 
 static_assert(std::endian::native == std::endian::little);
 
+// No count comes near this, and one more can be added to what does not pass it.
+inline constexpr int64_t kMostCount = int64_t{1} << 62;
+
 // A container of plain numbers in one piece: vector, string, Eigen array.
 template <class T>
 concept NumberRun = requires(const T& run) {
@@ -65,7 +68,8 @@ class StateWriter {
 };
 
 // Reads what a StateWriter wrote. After the first thing that cannot be read, ok() is false and all
-// that is read stays as it was. Thread-compatible.
+// that is read stays as it was. An int64_t is a count: one that is negative or near the end of its
+// range was never written. Thread-compatible.
 class StateReader {
  public:
   static constexpr bool kReading = true;
@@ -83,7 +87,17 @@ class StateReader {
  private:
   template <class T>
   void Read(T& value) {
-    if constexpr (std::is_arithmetic_v<T>) {
+    if constexpr (std::is_same_v<T, bool>) {
+      uint8_t byte = value;
+      Read(byte);
+      ok_ = ok_ && byte <= 1;
+      if (ok_) value = byte != 0;
+    } else if constexpr (std::is_same_v<T, int64_t>) {
+      int64_t count = value;
+      Take(&count, 1, sizeof(count));
+      ok_ = ok_ && count >= 0 && count <= kMostCount;
+      if (ok_) value = count;
+    } else if constexpr (std::is_arithmetic_v<T>) {
       Take(&value, 1, sizeof(value));
     } else if constexpr (NumberRun<T>) {
       int64_t length = 0;
@@ -93,6 +107,9 @@ class StateReader {
       if (!ok_) return;
       value.resize(length);
       Take(value.data(), length, kSize);
+      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(*value.data())>, int64_t>) {
+        for (const int64_t count : value) ok_ = ok_ && count >= 0 && count <= kMostCount;
+      }
     } else {
       T::Visit(value, *this);
     }

@@ -44,6 +44,9 @@ class Hedge {
   // expert, not negative.
   absl::Status SetTensor(const StateTensor& tensor, double rate);
 
+  // Whether these are the weights of so many experts. False of what was damaged.
+  bool Fit(size_t experts) const { return losses_.size() == experts && weights_.size() == experts; }
+
   template <class Self, class Archive>
   static void Visit(Self& self, Archive& archive) {
     archive(self.losses_, self.weights_);

@@ -130,7 +130,12 @@ absl::StatusOr<StepResult> Learner::Do(const FreezeStatisticsCommand& command) {
 }
 
 absl::StatusOr<StepResult> Learner::Do(const RememberCommand& command) {
-  RETURN_IF_ERROR(CheckWidth(static_cast<int>(command.features.cols())));
+  const int columns = static_cast<int>(command.features.cols());
+  RETURN_IF_ERROR(CheckWidth(columns));
+  if (command.predictions.cols() != OutFeatures(spec_, columns)) {
+    return ShapeMismatch("predictions.columns", absl::StrCat(OutFeatures(spec_, columns)),
+                         absl::StrCat(command.predictions.cols()));
+  }
   RETURN_IF_ERROR(remembered_.Remember(command));
   return StepResult{.step = step_};
 }

@@ -56,7 +56,7 @@ class Learner {
 
   // All but the spec, every bit: a learner that Load makes of both does what this one would.
   std::string Save() const;
-  // INVALID_STATE if `state` is not what Save wrote of a learner with this spec.
+  // INVALID_SPEC, or INVALID_STATE if `state` is not what Save wrote of a learner with this spec.
   static absl::StatusOr<std::unique_ptr<Learner>> Load(ModelSpec spec, const Limits& limits,
                                                        absl::string_view state);
 
@@ -137,6 +137,7 @@ class Learner {
   void UpdateExperts();
   absl::Status SetTensors(const std::vector<StateTensor>& tensors);
   absl::Status ReadState(absl::string_view state);
+  bool Fits() const;
   // The experts' part of Save and Load. False if a block has not the size it had before.
   template <class Self, class Archive>
   static bool VisitExperts(Self& self, Archive& archive);

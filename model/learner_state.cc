@@ -1,5 +1,6 @@
 // How a Learner is saved and read back.
 #include <array>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,11 @@ namespace {
 
 // Of what Save writes; another number whenever that changes.
 constexpr int32_t kFormat = 1;
+
+// What any server ever allowed: a spec that was accepted once may be beyond the limits of today.
+constexpr Limits kWidest = {.max_width = 1 << 20,
+                            .max_parameters = std::numeric_limits<int64_t>::max(),
+                            .max_replay_values = std::numeric_limits<int64_t>::max()};
 
 }  // namespace
 
@@ -42,6 +48,22 @@ std::string Learner::Save() const {
   return state;
 }
 
+// Whether what was read fits together: later nobody looks.
+bool Learner::Fits() const {
+  bool fits = true;
+  remembered_.ForEach([&](const RememberedPredictions::Row& row) {
+    const int outputs = OutFeatures(spec_, static_cast<int>(row.features.size()));
+    fits = fits && std::ssize(row.prediction) == outputs;
+  });
+  if (lazy()) return fits;
+  const int outputs = network_->out_features();
+  for (const Expert& expert : experts_) {
+    fits = fits && expert.replay.rows().Fit(in_features(), outputs);
+  }
+  const bool scaled = spec_.learning.normalize_targets;
+  return fits && hedge_.Fit(experts_.size()) && (!scaled || scale_.Fit(outputs));
+}
+
 absl::Status Learner::ReadState(absl::string_view state) {
   StateReader archive(state);
   int32_t format = 0;
@@ -58,12 +80,13 @@ absl::Status Learner::ReadState(absl::string_view state) {
   archive(hedge_, scale_, requests_, remembered_, drift_, diagnostics_);
   next_hedge_ = hedge_;
   next_scale_ = scale_;
-  if (archive.ok() && archive.at_end() && fits) return absl::OkStatus();
+  if (archive.ok() && archive.at_end() && fits && Fits()) return absl::OkStatus();
   return InvalidState("state", "expected the whole state of a model with this spec");
 }
 
 absl::StatusOr<std::unique_ptr<Learner>> Learner::Load(ModelSpec spec, const Limits& limits,
                                                        absl::string_view state) {
+  RETURN_IF_ERROR(Validate(spec, kWidest));
   std::unique_ptr<Learner> learner(new Learner(std::move(spec), limits));
   RETURN_IF_ERROR(learner->ReadState(state));
   return learner;

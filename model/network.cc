@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/archive.h"
 #include "model/batch_norm.h"
 #include "model/errors.h"
 #include "model/status_macros.h"
@@ -69,9 +70,10 @@ absl::Status CheckTensor(const TensorInfo& info, const StateTensor& tensor,
                                        " in ", info.name, ", got ", tensor.values[i]));
     }
   }
-  if (counter && tensor.int64_values[0] < 0) {
-    return InvalidState(field + ".int64_values[0]",
-                        absl::StrCat("expected at least 0, got ", tensor.int64_values[0]));
+  if (counter && (tensor.int64_values[0] < 0 || tensor.int64_values[0] > kMostCount)) {
+    return InvalidState(
+        field + ".int64_values[0]",
+        absl::StrCat("expected a count from 0 to 2^62, got ", tensor.int64_values[0]));
   }
   return absl::OkStatus();
 }

@@ -22,19 +22,41 @@ void RowBuffer::Clear() {
 
 void RowBuffer::SetShape(const Batch& batch) {
   features_width_ = batch.features.cols();
-  targets_width_ = batch.targets.cols();
   has_labels_ = !batch.labels.empty();
+  targets_width_ = has_labels_ ? 0 : batch.targets.cols();
+}
+
+void RowBuffer::LabelsToTargets() {
+  targets_.assign(labels_.begin(), labels_.end());
+  targets_width_ = 1;
+  labels_.clear();
+  has_labels_ = false;
+}
+
+bool RowBuffer::Fit(int64_t in_features, int64_t out_features) const {
+  const auto full = [this](const auto& values, int64_t width) {
+    return std::ssize(values) == rows() * width;
+  };
+  if (rows() == 0) return features_.empty() && targets_.empty() && labels_.empty();
+  if (features_width_ != in_features || !full(features_, in_features)) return false;
+  if (!has_labels_) {
+    return labels_.empty() && targets_width_ == out_features && full(targets_, out_features);
+  }
+  const int64_t classes = std::max<int64_t>(2, out_features);
+  return full(labels_, 1) && std::all_of(labels_.begin(), labels_.end(), [classes](int32_t label) {
+           return label >= 0 && label < classes;
+         });
 }
 
 void RowBuffer::Append(const Batch& batch, int64_t row) {
   if (weights_.empty()) SetShape(batch);
+  if (has_labels_ && batch.labels.empty()) LabelsToTargets();
   const float* x = batch.features.row(row);
   features_.insert(features_.end(), x, x + features_width_);
   if (has_labels_) {
     labels_.push_back(batch.labels[row]);
   } else {
-    const float* y = batch.targets.row(row);
-    targets_.insert(targets_.end(), y, y + targets_width_);
+    for (int64_t k = 0; k < targets_width_; ++k) targets_.push_back(batch.target(row, k));
   }
   weights_.push_back(static_cast<float>(batch.weight(row)));
 }
@@ -44,11 +66,13 @@ void RowBuffer::Append(const RowBuffer& other, int64_t row) {
 }
 
 void RowBuffer::Replace(int64_t place, const Batch& batch, int64_t row) {
+  if (has_labels_ && batch.labels.empty()) LabelsToTargets();
   std::copy_n(batch.features.row(row), features_width_, features_.data() + place * features_width_);
   if (has_labels_) {
     labels_[place] = batch.labels[row];
   } else {
-    std::copy_n(batch.targets.row(row), targets_width_, targets_.data() + place * targets_width_);
+    float* target = targets_.data() + place * targets_width_;
+    for (int64_t k = 0; k < targets_width_; ++k) target[k] = batch.target(row, k);
   }
   weights_[place] = static_cast<float>(batch.weight(row));
 }

@@ -9,8 +9,8 @@
 
 namespace lazynorm {
 
-// Labelled rows with memory of their own. Every row has a weight; targets or labels, whichever the
-// first row had, are the same for all.
+// Labelled rows with memory of their own. Every row has a weight, and all have targets or all have
+// labels: as soon as a row comes with a target, labels become the targets that they stand for.
 class RowBuffer {
  public:
   int64_t rows() const { return static_cast<int64_t>(weights_.size()); }
@@ -22,6 +22,9 @@ class RowBuffer {
   void Replace(int64_t place, const Batch& batch, int64_t row);
 
   void Truncate(int64_t rows);
+
+  // Whether these are whole rows for a network of these widths. False of what was damaged.
+  bool Fit(int64_t in_features, int64_t out_features) const;
 
   // The rows so far; good until the next change.
   Batch batch() const;
@@ -36,6 +39,7 @@ class RowBuffer {
 
  private:
   void SetShape(const Batch& batch);
+  void LabelsToTargets();
 
   int64_t features_width_ = 0, targets_width_ = 0;
   bool has_labels_ = false;
@@ -55,6 +59,7 @@ class Reservoir {
 
   int64_t seen() const { return seen_; }
   int64_t size() const { return rows_.rows(); }
+  const RowBuffer& rows() const { return rows_; }
 
   // Each row of the batch takes the place of a kept one with the chance capacity / seen.
   void Add(const Batch& batch, const Random& random);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "model/archive.h"
 #include "model/errors.h"
 
 namespace lazynorm {
@@ -45,7 +46,7 @@ absl::Status TargetScale::SetTensors(const std::vector<StateTensor>& tensors) {
       return InvalidState("initial_state",
                           absl::StrCat("expected finite numbers in ", t.name, ", got ", v));
     }
-    if (!sized || (counter && t.int64_values[0] < 0)) {
+    if (!sized || (counter && (t.int64_values[0] < 0 || t.int64_values[0] > kMostCount))) {
       return InvalidState("initial_state", absl::StrCat("expected ", mean_.size(),
                                                         " numbers an output in ", t.name));
     }

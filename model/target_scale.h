@@ -37,6 +37,9 @@ class TargetScale {
   // INVALID_STATE unless they are these three, finite and not negative.
   absl::Status SetTensors(const std::vector<StateTensor>& tensors);
 
+  // Whether there is a scale for each output. False of what was damaged.
+  bool Fit(int outputs) const { return mean_.size() == outputs && var_.size() == outputs; }
+
   template <class Self, class Archive>
   static void Visit(Self& self, Archive& archive) {
     archive(self.mean_, self.var_, self.batches_);

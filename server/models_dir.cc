@@ -32,6 +32,10 @@ absl::StatusOr<v1::ModelSpec> ReadSpec(const fs::path& path) {
   } else if (!google::protobuf::TextFormat::ParseFromString(text.str(), &spec)) {
     return absl::InvalidArgumentError("expected a lazynorm.v1.ModelSpec in protobuf text format");
   }
+  // Text may hold other bytes, which could be kept and not be read again.
+  if (!v1::ModelSpec().ParseFromString(spec.SerializeAsString())) {
+    return absl::InvalidArgumentError("expected names in UTF-8");
+  }
   return spec;
 }
 

@@ -139,6 +139,7 @@ absl::StatusOr<bool> CsvReader::ReadQuoted(std::string* line, size_t* at, std::s
 }
 
 std::string ToCsvLine(const CsvRow& row) {
+  if (row.size() == 1 && row[0].empty()) return "\"\"\n";  // a blank line is no row
   std::string line;
   for (size_t i = 0; i < row.size(); ++i) {
     if (i > 0) line.push_back(',');

@@ -60,6 +60,15 @@ struct CommandWriter {
   }
 };
 
+// Numbers that may have overflowed when they were served.
+absl::StatusOr<ConstMatrixView> ReadPredictions(const v1::Matrix& proto) {
+  const int64_t rows = proto.rows(), columns = proto.columns();
+  if (rows > 0 && columns > 0 && rows * columns == proto.values_size()) {
+    return ConstMatrixView(proto.values().data(), rows, columns);
+  }
+  return Damaged("matrix of predictions");
+}
+
 absl::StatusOr<Command> ReadRemember(const store::v1::Remember& proto) {
   RememberCommand command{.ids = {proto.ids().begin(), proto.ids().end()},
                           .now = proto.now(),
@@ -67,8 +76,10 @@ absl::StatusOr<Command> ReadRemember(const store::v1::Remember& proto) {
                           .max_rows = proto.max_rows(),
                           .max_bytes = proto.max_bytes()};
   ASSIGN_OR_RETURN(command.features, ToMatrix(proto.features(), "features", kNoLimits));
-  ASSIGN_OR_RETURN(command.predictions, ToMatrix(proto.predictions(), "predictions", kNoLimits));
-  return command;
+  ASSIGN_OR_RETURN(command.predictions, ReadPredictions(proto.predictions()));
+  const auto rows = static_cast<int64_t>(command.ids.size());
+  if (command.features.rows() == rows && command.predictions.rows() == rows) return command;
+  return Damaged("command with an id a row");
 }
 
 }  // namespace

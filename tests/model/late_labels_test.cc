@@ -223,6 +223,20 @@ TEST(LateLabelsTest, RowsOfAnotherWidthAreNotRemembered) {
                 "WIDTH_MISMATCH", "features");
 }
 
+TEST(LateLabelsTest, PredictionsOfAnotherWidthAreNotRemembered) {
+  const auto learner = NewLearner(Plain());
+  const Matrix x = Normal(1, 3, 1), y = Normal(1, 1, 2);
+  ExpectRefused(learner
+                    ->Apply(RememberCommand{.ids = {"a"},
+                                            .features = ViewOf(x),
+                                            .predictions = ViewOf(y),
+                                            .expires = kHour,
+                                            .max_rows = 1,
+                                            .max_bytes = 1000})
+                    .status(),
+                "SHAPE_MISMATCH", "predictions.columns");
+}
+
 TEST(LateLabelsTest, TheSameCommandsGiveTheSameStateAndMemory) {
   const auto run = [](Learner& learner) {
     std::string kept;

@@ -1,6 +1,7 @@
 // Saved and read back, a learner goes on as if nothing had happened.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -143,6 +144,32 @@ TEST(LearnerStateTest, WhatIsCutShortOrOfAnotherModelIsRefusedAndChangesNothing)
   std::get<LinearSpec>(wider.layers[1]).out_features = 9;
   ExpectRefused(learner->Apply(RestoreCommand{wider, state}).status(), "INVALID_STATE");
   EXPECT_TRUE(learner->Save() == state);
+}
+
+TEST(LearnerStateTest, WhatWasNeverWrittenIsRefused) {
+  const auto learner = After(StreamSpec(), 10);
+  const std::string state = learner->Save();
+  const auto load = [&](const std::function<void(std::string&)>& spoil) {
+    std::string spoilt = state;
+    spoil(spoilt);
+    return Learner::Load(learner->spec(), Limits(), spoilt).status();
+  };
+  // Behind the format and the width: step and rows, counted in 8 bytes each, then a bool.
+  ExpectRefused(load([](std::string& s) { s[8 + 7] = '\x7f'; }), "INVALID_STATE");
+  ExpectRefused(load([](std::string& s) { s[16 + 7] = '\xff'; }), "INVALID_STATE");
+  ExpectRefused(load([](std::string& s) { s[24] = 2; }), "INVALID_STATE");
+  ModelSpec nonsense = learner->spec();
+  std::get<LinearSpec>(nonsense.layers[1]).out_features = -1;
+  ExpectRefused(Learner::Load(nonsense, Limits(), state).status(), "INVALID_SPEC");
+}
+
+TEST(LearnerStateTest, PartsThatDoNotFitTogetherAreRefused) {
+  // Alike in all that is counted beforehand, but one has no scale of the targets.
+  ModelSpec plain = StreamSpec();
+  plain.learning.normalize_targets = false;
+  const std::string unscaled = After(plain, 1)->Save();
+  EXPECT_TRUE(Learner::Load(plain, Limits(), unscaled).ok());
+  ExpectRefused(Learner::Load(StreamSpec(), Limits(), unscaled).status(), "INVALID_STATE");
 }
 
 TEST(LearnerStateTest, DamageNeverCrashes) {

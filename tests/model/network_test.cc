@@ -73,6 +73,9 @@ TEST(NetworkTest, TensorsThatDoNotFitAreRefusedByField) {
   refuse([nan](auto& t) { t[0].values[2] = nan; }, "initial_state[0].values[2]");
   refuse([](auto& t) { t[4].values[1] = HUGE_VALF; }, "initial_state[4].values[1]");
   refuse([](auto& t) { t[5].values[3] = -1; }, "initial_state[5].values[3]");
+  // One more batch could not be counted.
+  refuse([](auto& t) { t[6].int64_values[0] = std::numeric_limits<int64_t>::max(); },
+         "initial_state[6].int64_values[0]");
   refuse([](auto& t) { t[6].int64_values = {}; }, "initial_state[6]");
   refuse([](auto& t) { t[6].int64_values = {-1}; }, "initial_state[6].int64_values[0]");
 }

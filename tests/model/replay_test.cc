@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <vector>
@@ -97,6 +98,43 @@ TEST(ReservoirTest, WithoutCapacityNothingIsKept) {
   reservoir.Add(Numbered(0, 5).batch(), Random(1));
   EXPECT_EQ(reservoir.size(), 0);
   EXPECT_TRUE(DrawnNumbers(reservoir, 3, 1).empty());
+}
+
+TEST(ReservoirTest, LabelsBecomeTargetsAsSoonAsARowComesWithOne) {
+  const Rows labelled{Numbered(0, 4).x, Matrix(), {0, 1, 1, 0}, {}};
+  const Rows others = Numbered(4, 4);
+  for (const int capacity : {3, 20}) {  // replaced, or beside each other
+    Reservoir mixed(capacity), other_way(capacity);
+    mixed.Add(labelled.batch(), Random(1));
+    mixed.Add(others.batch(), Random(1));
+    other_way.Add(others.batch(), Random(1));
+    other_way.Add(labelled.batch(), Random(1));
+    for (Reservoir* reservoir : {&mixed, &other_way}) {
+      EXPECT_TRUE(reservoir->rows().Fit(2, 1));
+      RowBuffer out;
+      reservoir->Draw(20, Random(2), out);
+      ASSERT_EQ(out.rows(), std::min(capacity, 8));
+      const Batch batch = out.batch();
+      EXPECT_TRUE(batch.labels.empty());
+      for (int64_t i = 0; i < out.rows(); ++i) {
+        const int number = static_cast<int>(batch.features(i, 0));
+        EXPECT_EQ(batch.targets(i, 0), number < 4 ? labelled.labels[number] : -number);
+      }
+    }
+  }
+}
+
+TEST(ReservoirTest, OnlyWholeRowsFitANetwork) {
+  Reservoir reservoir(5);
+  EXPECT_TRUE(reservoir.rows().Fit(2, 1)) << "none yet";
+  reservoir.Add(Numbered(0, 5).batch(), Random(1));
+  EXPECT_TRUE(reservoir.rows().Fit(2, 1));
+  EXPECT_FALSE(reservoir.rows().Fit(3, 1));
+  EXPECT_FALSE(reservoir.rows().Fit(2, 2));
+  Reservoir classes(5);
+  classes.Add(Rows{Normal(2, 2, 1), Matrix(), {0, 2}, {}}.batch(), Random(1));
+  EXPECT_TRUE(classes.rows().Fit(2, 3));
+  EXPECT_FALSE(classes.rows().Fit(2, 2)) << "a label that the network has no output for";
 }
 
 }  // namespace

@@ -272,5 +272,22 @@ TEST(ExpertsLearningTest, RowsKeptCountAgainstALimit) {
             "LIMIT_EXCEEDED");
 }
 
+TEST(StreamLearningTest, LabelsAndTargetsMayTakeTurns) {
+  ModelSpec spec = SpecOf({LinearSpec{}}, AdamSpec(), {.kind = LossKind::kBceWithLogits});
+  spec.learning.replay = {.capacity = 8, .rows_per_step = 4};
+  const auto mixed = NewLearner(spec), with_targets = NewLearner(spec);
+  for (int step = 0; step < 10; ++step) {
+    Rows rows{Normal(4, 3, step), Matrix(4, 1), {}, {}};
+    rows.y << 1, 0, 0, 1;
+    TrainOn(*with_targets, rows);
+    if (step % 3 != 1) {
+      rows.labels = {1, 0, 0, 1};
+      rows.y.resize(0, 0);
+    }
+    TrainOn(*mixed, rows);
+  }
+  ExpectSameTensors(mixed->Tensors(), with_targets->Tensors());
+}
+
 }  // namespace
 }  // namespace lazynorm

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "tests/model/testing.h"
@@ -68,6 +69,9 @@ TEST(TargetScaleTest, ItsTensorsAreReadBackAndNothingElseIs) {
 
   std::vector<StateTensor> missing(tensors.begin(), tensors.begin() + 2);
   ExpectRefused(read.SetTensors(missing), "INVALID_STATE");
+  tensors[2].int64_values[0] = std::numeric_limits<int64_t>::max();
+  ExpectRefused(read.SetTensors(tensors), "INVALID_STATE");
+  tensors[2].int64_values[0] = 1;
   tensors[1].values[0] = -1;
   ExpectRefused(read.SetTensors(tensors), "INVALID_STATE");
 }

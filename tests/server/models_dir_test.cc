@@ -51,11 +51,12 @@ TEST_F(ModelsDirTest, EachSpecIsAModelAtStart) {
 }
 
 TEST_F(ModelsDirTest, AFileThatIsWrongIsNamed) {
-  for (const auto& [name, text] :
-       std::vector<std::pair<std::string, std::string>>{{"a.textproto", "mlp { hidden: nonsense }"},
-                                                        {"b.json", "{"},
-                                                        {"c.textproto", "mlp { hidden: -1 }"},
-                                                        {"Bad_Name.textproto", "mlp {}"}}) {
+  for (const auto& [name, text] : std::vector<std::pair<std::string, std::string>>{
+           {"a.textproto", "mlp { hidden: nonsense }"},
+           {"b.json", "{"},
+           {"c.textproto", "mlp { hidden: -1 }"},
+           {"d.textproto", "mlp {} feature_names: \"\\377\""},
+           {"Bad_Name.textproto", "mlp {}"}}) {
     Write(name, text);
     const absl::Status status = StartHere().status();
     EXPECT_FALSE(status.ok()) << name;

@@ -77,6 +77,7 @@ TEST(CsvTest, AFileThatIsNotThereSaysSo) {
 TEST(CsvTest, WhatIsWrittenReadsTheSame) {
   const CsvRow row = {"plain", "a,b", "say \"hi\"", "two\nlines", ""};
   EXPECT_THAT(ReadAll("a,b,c,d,e\n" + ToCsvLine(row)), ElementsAre(row));
+  EXPECT_THAT(ReadAll("a\n" + ToCsvLine({""})), ElementsAre(CsvRow{""}));
 }
 
 }  // namespace

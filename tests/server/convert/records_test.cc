@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -118,6 +119,32 @@ TEST(RecordsTest, WhatIsNoRecordIsRefused) {
     const auto status = StoredCommand::FromBytes(bytes).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
     EXPECT_EQ(ReasonOf(status), "MODEL_DAMAGED");
+  }
+}
+
+RememberCommand Remember(const std::vector<absl::string_view>& ids, const Matrix& x,
+                         const Matrix& y) {
+  return {.ids = ids,
+          .features = ViewOf(x),
+          .predictions = ViewOf(y),
+          .now = 5,
+          .expires = 10,
+          .max_rows = 6,
+          .max_bytes = 10000};
+}
+
+TEST(RecordsTest, APredictionThatOverflowedIsRememberedLikeAnyOther) {
+  const ModelSpec spec = SpecOf({LinearSpec{}});
+  const auto learner = NewLearner(spec), other = NewLearner(spec);
+  const Matrix x = Matrix::Ones(1, 2), y = Matrix::Constant(1, 1, HUGE_VALF);
+  ApplyBoth(Remember({"a"}, x, y), *learner, *other);
+}
+
+TEST(RecordsTest, AMemoryWithoutAnIdARowIsDamaged) {
+  const Matrix x = Matrix::Ones(2, 2), y = Matrix::Ones(2, 1), one = Matrix::Ones(1, 1), none;
+  for (const RememberCommand& command :
+       {Remember({"a"}, x, y), Remember({"a", "b"}, x, one), Remember({"a", "b"}, x, none)}) {
+    EXPECT_EQ(ReasonOf(StoredCommand::FromBytes(ToBytes(command, {})).status()), "MODEL_DAMAGED");
   }
 }
 
