@@ -214,6 +214,15 @@ int64_t ParameterCount(const ModelSpec& spec, int in_features) {
   return count;
 }
 
+int64_t ValuesPerRow(const ModelSpec& spec, int in_features) {
+  int64_t width = in_features, values = width;
+  for (const LayerSpec& layer : spec.layers) {
+    if (const auto* linear = std::get_if<LinearSpec>(&layer)) width = linear->out_features;
+    values += width;
+  }
+  return values;
+}
+
 absl::Status CheckSize(const ModelSpec& spec, int in_features, const Limits& limits) {
   if (in_features > limits.max_width) {
     return LimitExceeded("features", absl::StrCat("expected at most ", limits.max_width,

@@ -170,6 +170,9 @@ int OutFeatures(const ModelSpec& spec, int in_features);
 // The number of trained parameters for a given input width.
 int64_t ParameterCount(const ModelSpec& spec, int in_features);
 
+// How many numbers a learning step keeps of each row: what goes into the layers and comes out.
+int64_t ValuesPerRow(const ModelSpec& spec, int in_features);
+
 // INVALID_SPEC naming the field ("spec.layers[2].batch_norm.eps"), or LIMIT_EXCEEDED.
 absl::Status Validate(const ModelSpec& spec, const Limits& limits);
 

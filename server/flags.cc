@@ -59,6 +59,8 @@ ABSL_FLAG(int64_t, max_message_bytes, kDefaults.max_message_bytes, "largest requ
 ABSL_FLAG(int, max_rows_per_request, kDefaults.max_rows_per_request, "rows of one request");
 ABSL_FLAG(int, max_width, kDefaults.max_width, "widest layer");
 ABSL_FLAG(int64_t, max_parameters, kDefaults.max_parameters, "parameters of one model");
+ABSL_FLAG(int64_t, max_step_bytes, kDefaults.max_step_bytes,
+          "memory that the rows of one Train may need: rows times the widths of all layers");
 ABSL_FLAG(int, max_models, kDefaults.max_models, "models");
 ABSL_FLAG(int, max_queued_steps, kDefaults.max_queued_steps,
           "Train requests of one model that may wait; more are refused at once");
@@ -91,6 +93,7 @@ Options OptionsFromFlags() {
           .max_rows_per_request = absl::GetFlag(FLAGS_max_rows_per_request),
           .max_width = absl::GetFlag(FLAGS_max_width),
           .max_parameters = absl::GetFlag(FLAGS_max_parameters),
+          .max_step_bytes = absl::GetFlag(FLAGS_max_step_bytes),
           .max_models = absl::GetFlag(FLAGS_max_models),
           .max_queued_steps = absl::GetFlag(FLAGS_max_queued_steps),
           .max_streams = absl::GetFlag(FLAGS_max_streams),

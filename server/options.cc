@@ -87,6 +87,7 @@ absl::Status Validate(const Options& o) {
         Range{"max_rows_per_request", o.max_rows_per_request, 1, kMostInt},
         Range{"max_width", o.max_width, 1, 1 << 20},
         Range{"max_parameters", o.max_parameters, 1, kMostInt},
+        Range{"max_step_bytes", o.max_step_bytes, 1024, int64_t{1} << 40},
         Range{"max_models", o.max_models, 1, 1'000'000},
         Range{"max_queued_steps", o.max_queued_steps, 1, 1'000'000},
         Range{"max_streams", o.max_streams, 1, 100'000},

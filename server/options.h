@@ -33,6 +33,7 @@ struct Options {
   int max_rows_per_request = 65536;
   int max_width = 16384;
   int64_t max_parameters = 50'000'000;  // of one model
+  int64_t max_step_bytes = 1 << 30;     // of memory, for the rows of one learning step
   int max_models = 1000;
   int max_queued_steps = 1024;  // of one model
   int max_streams = 256;

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -47,7 +48,34 @@ void HostedModel::Stamp(Command& command) const {
   }
 }
 
+absl::Status HostedModel::CheckStep(const Command& command) const {
+  const auto* train = std::get_if<TrainCommand>(&command);
+  if (train == nullptr) return absl::OkStatus();
+  const std::shared_ptr<const ModelView> view = this->view();
+  const ModelSpec& spec = *view->spec;
+  int replayed = 0;
+  for (const ExpertSpec& expert : Experts(spec.learning)) {
+    replayed = std::max(replayed, expert.replay.rows_per_step);
+  }
+  const bool remembered = !train->prediction_ids.empty();
+  const int64_t own =
+      remembered ? static_cast<int64_t>(train->prediction_ids.size()) : train->batch.rows();
+  const int64_t columns = remembered ? view->in_features : train->batch.features.cols();
+  const int64_t values = ValuesPerRow(spec, static_cast<int>(columns));
+  // The layers' outputs, and what is made of them on the way back.
+  const int64_t row_bytes = 2 * values * int64_t{sizeof(float)};
+  if ((own + replayed) * row_bytes <= options_.max_step_bytes) return absl::OkStatus();
+  return LimitExceeded(
+      "features", absl::StrCat("expected at most ",
+                               std::max<int64_t>(0, options_.max_step_bytes / row_bytes - replayed),
+                               " rows for a network of this size, got ", own,
+                               "; --max_step_bytes is ", options_.max_step_bytes));
+}
+
 void HostedModel::Submit(Submission submission) {
+  if (absl::Status status = CheckStep(submission.command); !status.ok()) {
+    return submission.done(std::move(status));
+  }
   Stamp(submission.command);
   trainer_->Submit(std::move(submission));
 }

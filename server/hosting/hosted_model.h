@@ -59,6 +59,7 @@ struct RememberOptions {
 // What a model needs of the process that hosts it. All outlive the model.
 struct HostingOptions {
   int max_queued_steps = 1024;
+  int64_t max_step_bytes = int64_t{1} << 30;  // that a learning step may need for its rows
   RememberOptions remember;
   Executor* trainers = nullptr;    // turns run here
   Executor* predictors = nullptr;  // what waited for a plan runs here
@@ -86,7 +87,8 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   bool deleted() const { return deleted_.load(std::memory_order_acquire); }
 
   // Changes the model, in the order of submission; see Trainer::Submit. The command is told what
-  // only the host knows: the time, and how much may be remembered.
+  // only the host knows: the time, and how much may be remembered. LIMIT_EXCEEDED for a step that
+  // would need more memory than max_step_bytes.
   void Submit(Submission submission);
 
   // Runs `read` on the learner between two commands, then `done`, once what was read is durable.
@@ -135,6 +137,7 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   };
 
   void Stamp(Command& command) const;
+  absl::Status CheckStep(const Command& command) const;
   std::shared_ptr<const ModelView> MakeView(const DurableModel& model);
   void Publish(std::shared_ptr<const ModelView> view);
   void Tell(const Step& step);

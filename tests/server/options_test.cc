@@ -21,6 +21,7 @@ TEST(OptionsTest, TheDefaultsAreGoodAndBindToLoopback) {
   EXPECT_EQ(options.max_rows_per_request, 65536);
   EXPECT_EQ(options.max_width, 16384);
   EXPECT_EQ(options.max_parameters, 50'000'000);
+  EXPECT_EQ(options.max_step_bytes, 1 << 30);
   EXPECT_EQ(options.max_models, 1000);
   EXPECT_EQ(options.max_queued_steps, 1024);
   EXPECT_EQ(options.max_streams, 256);
@@ -50,6 +51,7 @@ TEST(OptionsTest, WhatIsOutOfRangeIsNamed) {
   ExpectRefused("snapshots_per_model", [](Options& o) { o.snapshots_per_model = 1; });
   ExpectRefused("max_width", [](Options& o) { o.max_width = 0; });
   ExpectRefused("max_parameters", [](Options& o) { o.max_parameters = 0; });
+  ExpectRefused("max_step_bytes", [](Options& o) { o.max_step_bytes = 1023; });
   ExpectRefused("max_models", [](Options& o) { o.max_models = 0; });
   ExpectRefused("max_queued_steps", [](Options& o) { o.max_queued_steps = 0; });
   ExpectRefused("max_remembered_predictions",

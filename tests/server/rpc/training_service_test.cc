@@ -168,6 +168,23 @@ TEST_F(TrainingServiceTest, RowsAndWidthsHaveALimit) {
   EXPECT_TRUE(client().Train(RandomStep("m", 4, 3, 1)).ok());
 }
 
+TEST_F(TrainingServiceTest, TheMemoryOfAStepHasALimit) {
+  Options options = TestOptions();
+  options.max_step_bytes = 8 * 10 * (3 + 5 + 5 + 1);  // ten rows of what goes in and comes out
+  Start(options);
+  const std::string layers =
+      "layers { linear { out_features: 5 } } layers { activation { kind: ACTIVATION_KIND_RELU } } "
+      "layers { linear { out_features: 1 } } ";
+  client().Create("m", layers);
+  client().Create("replays", layers + "learning { replay { capacity: 10 rows_per_step: 4 } }");
+  const auto refused = Invalid("LIMIT_EXCEEDED", "features");
+  EXPECT_EQ(client().Train(RandomStep("m", 11, 3, 1)).error(), refused);
+  EXPECT_EQ(client().Get("m")->state(), v1::State::STATE_LAZY) << "what is refused changes nothing";
+  EXPECT_TRUE(client().Train(RandomStep("m", 10, 3, 1)).ok());
+  EXPECT_EQ(client().Train(RandomStep("replays", 7, 3, 1)).error(), refused);
+  EXPECT_TRUE(client().Train(RandomStep("replays", 6, 3, 1)).ok());
+}
+
 TEST_F(TrainingServiceTest, AnUnknownModelIsNotFound) {
   EXPECT_EQ(client().Train(RandomStep("nobody", 4, 3, 1)).error(), kNotFound);
 }
