@@ -80,6 +80,7 @@ run_tidy() {
 }
 
 install_missing $build_packages $test_packages
+install_postgresql
 install_node
 [ $# -gt 0 ] || { set -- asan tsan fuzz release && FUZZ_SECONDS=${FUZZ_SECONDS:-5}; }
 for part in "$@"; do

@@ -3,7 +3,7 @@
 build_packages="g++ cmake ninja-build pkg-config ccache mold libgrpc++-dev libprotobuf-dev
   protobuf-compiler protobuf-compiler-grpc libabsl-dev libeigen3-dev prometheus-cpp-dev
   libcivetweb-dev libspdlog-dev libcli11-dev libsqlite3-dev libpq-dev libxxhash-dev nlohmann-json3-dev python3"
-test_packages="libgtest-dev libgmock-dev python3-numpy python3-onnx prometheus postgresql-15"
+test_packages="libgtest-dev libgmock-dev python3-numpy python3-onnx prometheus"
 # The clients in other languages: Python, Go, Java, Ruby; openssl makes certificates.
 client_packages="python3-venv python3-setuptools python3-wheel python3-grpcio python3-protobuf python3-numpy mypy
   golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev protoc-gen-go protoc-gen-go-grpc
@@ -49,6 +49,16 @@ install_missing() {
 # node and npm come from Debian unless some are there already.
 install_node() {
   command -v node >/dev/null && command -v npm >/dev/null || install_missing nodejs npm
+}
+
+# The programs of PostgreSQL, without the database that Debian would make and start with them.
+install_postgresql() {
+  local no_cluster=/etc/postgresql-common/createcluster.d/no-main-cluster.conf as_root=""
+  [ ! -x /usr/lib/postgresql/15/bin/postgres ] || return 0
+  [ "$(id -u)" = 0 ] || as_root="sudo -n"
+  $as_root mkdir -p "${no_cluster%/*}" && echo "create_main_cluster = false" | $as_root tee "$no_cluster" >/dev/null ||
+    fail "expected to be able to write $no_cluster"
+  install_missing postgresql-15
 }
 
 # Configures and builds a preset: build PRESET [cmake arguments] [-- targets].

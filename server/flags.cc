@@ -22,8 +22,8 @@ ABSL_FLAG(bool, web_page, kDefaults.web_page,
 ABSL_FLAG(std::string, data_dir, kDefaults.data_dir,
           "the folder that holds the models; made if need be; one process at a time");
 ABSL_FLAG(std::string, store, kDefaults.store,
-          "where models are kept: sqlite:///DIR/lazynorm.db, or memory: for nowhere; empty: "
-          "lazynorm.db in --data_dir");
+          "where models are kept: sqlite:///DIR/lazynorm.db; postgresql://USER@HOST/DATABASE, as "
+          "libpq reads it; or memory: for nowhere; empty: lazynorm.db in --data_dir");
 ABSL_FLAG(
     std::string, durability, kDefaults.durability,
     "when a step counts as kept: fsync (on the disk), async (in the kernel; a power cut takes "
@@ -33,6 +33,9 @@ ABSL_FLAG(std::string, recover, kDefaults.recover,
           "answers DATA_LOSS) or strict (do not start)");
 ABSL_FLAG(std::string, restore_from, kDefaults.restore_from,
           "a folder written by \"lazynorm backup\", to begin with when --data_dir is still empty");
+ABSL_FLAG(std::string, migrate_from, kDefaults.migrate_from,
+          "a store, as for --store, whose models are copied into this one with their history; then "
+          "the program ends. Nobody may use either meanwhile");
 ABSL_FLAG(
     int, snapshots_per_model, kDefaults.snapshots_per_model,
     "snapshots kept of each model, the oldest go: the journal, and with it \"lazynorm restore "
@@ -84,6 +87,7 @@ Options OptionsFromFlags() {
           .durability = absl::GetFlag(FLAGS_durability),
           .recover = absl::GetFlag(FLAGS_recover),
           .restore_from = absl::GetFlag(FLAGS_restore_from),
+          .migrate_from = absl::GetFlag(FLAGS_migrate_from),
           .models_dir = absl::GetFlag(FLAGS_models_dir),
           .drain = absl::GetFlag(FLAGS_drain_seconds),
           .compute_threads = absl::GetFlag(FLAGS_compute_threads),

@@ -18,6 +18,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "server/flags.h"
+#include "server/migration.h"
 #include "server/options.h"
 #include "server/rpc/grpc_log.h"
 #include "server/server.h"
@@ -79,6 +80,7 @@ int main(int argc, char** argv) {
   const sigset_t signals = BlockSignals();
 
   const lazynorm::Options options = lazynorm::OptionsFromFlags();
+  if (!options.migrate_from.empty()) return lazynorm::RunMigration(options);
   auto server = lazynorm::Server::Start(options);
   if (!server.ok()) {
     fprintf(stderr, "lazynormd: %s\n", std::string(server.status().message()).c_str());

@@ -1,6 +1,7 @@
 #include "server/options.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <initializer_list>
 #include <limits>
 #include <string>
@@ -49,6 +50,12 @@ absl::Status CheckWord(absl::string_view flag, const std::string& value,
 }
 
 }  // namespace
+
+std::string StoreUri(const Options& options) {
+  if (!options.store.empty()) return options.store;
+  return absl::StrCat("sqlite://", std::filesystem::absolute(options.data_dir).string(),
+                      "/lazynorm.db");
+}
 
 absl::Status Validate(const Options& o) {
   if (o.listen.empty()) {

@@ -21,8 +21,9 @@ struct Options {
   std::string durability = "fsync";               // fsync, async or none
   std::string recover = "skip-damaged";           // or strict
   std::string restore_from;                       // a backup to begin with; empty: none
-  std::string models_dir;                         // empty: none
-  absl::Duration drain = absl::Seconds(5);        // served on after SIGTERM
+  std::string migrate_from;  // a store to copy into this one, instead of serving; empty: none
+  std::string models_dir;    // empty: none
+  absl::Duration drain = absl::Seconds(5);  // served on after SIGTERM
   int compute_threads = 0;  // for training, and as many for large predictions; 0: one a core
   int polling_threads = 1;
   // The instructions that arithmetic uses: a level of model/kernels.h, or auto for the machine's
@@ -48,6 +49,9 @@ struct Options {
   // How long repeating the journals may take at the next start, on one core: bounds the snapshots.
   absl::Duration replay_budget = absl::Seconds(5);
 };
+
+// What OpenStore is given: `store`, or SQLite in `data_dir`.
+std::string StoreUri(const Options& options);
 
 // INVALID_ARGUMENT naming the flag, what it was given and what it expects.
 absl::Status Validate(const Options& options);

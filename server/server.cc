@@ -47,12 +47,6 @@ std::string HealthNameOf(absl::string_view model) {
   return absl::StrCat("models/", model);
 }
 
-std::string StoreUri(const Options& options) {
-  if (!options.store.empty()) return options.store;
-  return absl::StrCat("sqlite://", std::filesystem::absolute(options.data_dir).string(),
-                      "/lazynorm.db");
-}
-
 // Where the database is, if there is one.
 std::string ScratchFolder(const Options& options) {
   const std::string uri = StoreUri(options);

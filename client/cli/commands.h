@@ -19,6 +19,7 @@ void AddCompare(CLI::App& app, Session& session);
 void AddCheckpoint(CLI::App& app, Session& session);
 void AddRestore(CLI::App& app, Session& session);
 void AddBackup(CLI::App& app, Session& session);
+void AddMigrate(CLI::App& app, Session& session);
 void AddExport(CLI::App& app, Session& session);
 void AddImport(CLI::App& app, Session& session);
 void AddFreeze(CLI::App& app, Session& session);

@@ -35,6 +35,7 @@ void AddCommands(CLI::App& app, Session& session) {
   AddCheckpoint(app, session);
   AddRestore(app, session);
   AddBackup(app, session);
+  AddMigrate(app, session);
   AddExport(app, session);
   AddImport(app, session);
   AddFreeze(app, session);

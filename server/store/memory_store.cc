@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/store/errors.h"
+#include "server/store/read_back.h"
 
 namespace lazynorm {
 
@@ -235,6 +236,51 @@ absl::Status MemoryStore::ReadAt(absl::string_view model, int64_t step,
     if (at.seq > seq && at.seq <= last && reader.on_record) status = reader.on_record(at, record);
   }
   return status;
+}
+
+absl::StatusOr<Position> MemoryStore::ReadHistory(absl::string_view model,
+                                                  const Reader& reader) const {
+  Model copy;
+  {
+    MutexLock lock(&mutex_);
+    const absl::StatusOr<std::shared_ptr<Model>> found = Find(model);
+    if (!found.ok()) return found.status();
+    copy = **found;
+  }
+  std::vector<Manifest> manifests;
+  for (const Snapshot& snapshot : copy.snapshots) {
+    manifests.push_back(ManifestOf(static_cast<int64_t>(manifests.size()), snapshot));
+  }
+  bool whole = !copy.records.empty();
+  if (whole) {
+    const auto& [at, record] = copy.records.front();
+    whole = at.chain == NextChain(FirstChain(model), record, ContentHash(record.payload));
+  }
+  return ReadWholeHistory(
+      model, manifests, whole,
+      [&](const Manifest& m) { return copy.snapshots[static_cast<size_t>(m.model_id)].bytes; },
+      [&](const Position& from, const Reader& records) -> absl::StatusOr<Position> {
+        Position end = from;
+        for (const auto& [at, record] : copy.records) {
+          if (at.seq <= from.seq) continue;
+          absl::Status status = records.on_record(at, record);
+          if (!status.ok()) return status;
+          end = at;
+        }
+        return end;
+      },
+      reader);
+}
+
+absl::StatusOr<std::unique_ptr<Journal>> MemoryStore::CreateAt(absl::string_view model,
+                                                               Snapshot base) {
+  auto kept = std::make_shared<Model>();
+  MutexLock lock(&mutex_);
+  if (!models_.emplace(std::string(model), kept).second) return ModelExists(model);
+  base.at.seq = ++last_seq_;
+  const Position at = base.at;
+  kept->snapshots.push_back(std::move(base));
+  return std::make_unique<MemoryJournal>(this, kept, 0, at);
 }
 
 absl::Status MemoryStore::Delete(absl::string_view model) {

@@ -27,6 +27,10 @@ class MemoryStore : public Store {
   absl::Status ReadAt(absl::string_view model, int64_t step, const Reader& reader) const override;
   absl::StatusOr<Position> ReadFrom(absl::string_view model, const Position& from,
                                     const Reader& reader) const override;
+  absl::StatusOr<Position> ReadHistory(absl::string_view model,
+                                       const Reader& reader) const override;
+  absl::StatusOr<std::unique_ptr<Journal>> CreateAt(absl::string_view model,
+                                                    Snapshot base) override;
   absl::Status Delete(absl::string_view model) override;
   absl::StatusOr<std::vector<CheckpointInfo>> Checkpoints(absl::string_view model) const override;
   absl::StatusOr<Snapshot> ReadCheckpoint(absl::string_view model,

@@ -198,9 +198,12 @@ absl::Status Pg::Broken(absl::string_view what) {
 
 bool Pg::usable() {
   if (broken_ || PQstatus(connection_.get()) != CONNECTION_OK) return false;
+  // What a server says before it hangs up comes first.
   pollfd socket = {PQsocket(connection_.get()), POLLIN, 0};
-  if (poll(&socket, 1, 0) == 0) return true;
-  return PQconsumeInput(connection_.get()) == 1 && PQstatus(connection_.get()) == CONNECTION_OK;
+  while (poll(&socket, 1, 0) > 0) {
+    if (PQconsumeInput(connection_.get()) == 0) return false;
+  }
+  return PQstatus(connection_.get()) == CONNECTION_OK;
 }
 
 bool Pg::Await(absl::Time deadline) {

@@ -5,13 +5,32 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/store/errors.h"
+#include "server/store/postgres_journal.h"
 #include "server/store/postgres_store.h"
 
 namespace lazynorm {
 namespace {
 
 // A bytea of 1 MiB is read in a millisecond, one of 50 MiB in a second.
-constexpr size_t kChunkBytes = size_t{1} << 20;
+constexpr int64_t kChunkBytes = 1 << 20;
+
+// Fenced as an append is: whoever takes the model over removes the chunks of unfinished snapshots.
+absl::Status InsertManifest(Pg& pg, const Tenure& tenure, const Manifest& m) {
+  constexpr char kInsert[] =
+      "with f as (select model_id from model where model_id = $2 and epoch = $14 and last_seq >= "
+      "$3 "
+      "and not deleted for no key update) insert into snapshot(snapshot_id, model_id, seq, step, "
+      "chain, chunks, bytes, digest, numeric_fingerprint, is_checkpoint, label, create_time, "
+      "checksum) select $1, model_id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 from f "
+      "returning pg_notify('lazynorm', '')";
+  const absl::StatusOr<PgRows> kept =
+      pg.Run(kInsert, {m.id, m.model_id, m.at.seq, m.at.step, static_cast<int64_t>(m.at.chain),
+                       m.chunks, m.bytes, PgParam::Bytea(m.digest), m.numeric_fingerprint,
+                       PgParam::Bool(m.is_checkpoint), m.label, absl::ToUnixMicros(m.create_time),
+                       ManifestChecksum(m), tenure.epoch});
+  if (!kept.ok()) return kept.status();
+  return kept->empty() ? WhyFenced(pg, tenure) : absl::OkStatus();
+}
 
 }  // namespace
 
@@ -20,15 +39,13 @@ void PostgresStore::WriteSnapshot(std::shared_ptr<Tenure> tenure, Manifest manif
                                   absl::AnyInvocable<void(absl::StatusOr<Manifest>)> done) {
   chores_.Run([this, tenure = std::move(tenure), manifest = std::move(manifest),
                bytes = std::move(bytes), done = std::move(done)]() mutable {
-    const absl::StatusOr<PgRows> drawn = Run("select nextval('snapshot_snapshot_id_seq')");
-    absl::Status status = drawn.status();
+    absl::Status status = Number(&manifest);
     if (status.ok()) {
-      manifest.id = drawn->Int(0, 0);
-      manifest.chunks = static_cast<int64_t>((bytes.size() + kChunkBytes - 1) / kChunkBytes);
       status = WriteChunks(manifest, bytes);
       // Behind all that was appended before.
       if (status.ok()) status = committer_.SubmitAndWait({.tenure = tenure});
-      if (status.ok()) status = WriteManifest(*tenure, manifest);
+      if (status.ok())
+        status = pool_.Run([&](Pg& pg) { return InsertManifest(pg, *tenure, manifest); });
       if (!status.ok()) RemoveChunks(manifest.model_id, manifest.id).IgnoreError();
     }
     if (!status.ok()) return done(std::move(status));
@@ -38,11 +55,57 @@ void PostgresStore::WriteSnapshot(std::shared_ptr<Tenure> tenure, Manifest manif
   });
 }
 
+absl::Status PostgresStore::Number(Manifest* manifest) const {
+  const absl::StatusOr<PgRows> drawn = Run("select nextval('snapshot_snapshot_id_seq')");
+  if (!drawn.ok()) return drawn.status();
+  manifest->id = drawn->Int(0, 0);
+  manifest->chunks = (manifest->bytes + kChunkBytes - 1) / kChunkBytes;
+  return absl::OkStatus();
+}
+
+// The model is a deleted one until its snapshot is there: nobody sees the half of it, and should
+// this process end, a later start removes it.
+absl::StatusOr<std::unique_ptr<Journal>> PostgresStore::CreateAt(absl::string_view model,
+                                                                 Snapshot base) {
+  const absl::StatusOr<int64_t> self = Self();
+  if (!self.ok()) return self.status();
+  const absl::StatusOr<PgRows> drawn = Run("select nextval('model_model_id_seq')");
+  if (!drawn.ok()) return drawn.status();
+  base.at.seq = 1;
+  const PgModel created = {drawn->Int(0, 0), std::string(model), 1, base.at};
+  Manifest manifest = ManifestOf(created.id, base);
+  absl::Status status = Number(&manifest);
+  if (!status.ok()) return status;
+  const absl::StatusOr<PgRows> begun = Run(
+      "insert into model(model_id, name, deleted, checksum, holder, epoch, last_seq, last_step, "
+      "last_chain) select $1, $2, true, $3, $4, 1, $5, $6, $7 where not exists(select from model "
+      "where name = $2 and not deleted)",
+      {created.id, model, ModelChecksum(created.id, model, false), *self, base.at.seq, base.at.step,
+       static_cast<int64_t>(base.at.chain)});
+  if (!begun.ok()) return begun.status();
+  if (begun->touched() == 0) return ModelExists(model);
+  status = WriteChunks(manifest, base.bytes);
+  if (!status.ok()) return status;
+  const auto tenure = Begin(created, *self);
+  status = pool_.Run([&](Pg& pg) {
+    return pg.Transaction([&] {
+      const absl::StatusOr<PgRows> revealed = pg.Run(
+          "update model set deleted = false where model_id = $1 and $3 = (select count(*) from "
+          "snapshot_chunk where model_id = $1 and snapshot_id = $2)",
+          {created.id, manifest.id, manifest.chunks});
+      if (!revealed.ok()) return revealed.status();
+      return InsertManifest(pg, *tenure, manifest);
+    });
+  });
+  if (!status.ok()) return status;
+  return std::make_unique<PgJournal>(this, tenure, base.at);
+}
+
 absl::Status PostgresStore::WriteChunks(const Manifest& manifest, const std::string& bytes) const {
   for (int64_t no = 0; no < manifest.chunks; ++no) {
     if (closing_) return absl::CancelledError("the store was closed");
     const absl::string_view chunk =
-        absl::string_view(bytes).substr(static_cast<size_t>(no) * kChunkBytes, kChunkBytes);
+        absl::string_view(bytes).substr(static_cast<size_t>(no * kChunkBytes), kChunkBytes);
     const absl::Status status =
         Run("insert into snapshot_chunk(model_id, snapshot_id, no, data) values($1, $2, $3, $4)",
             {manifest.model_id, manifest.id, no, PgParam::Bytea(chunk)})
@@ -50,26 +113,6 @@ absl::Status PostgresStore::WriteChunks(const Manifest& manifest, const std::str
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
-}
-
-// Fenced as an append is: whoever takes the model over removes the chunks of unfinished snapshots.
-absl::Status PostgresStore::WriteManifest(const Tenure& tenure, const Manifest& m) const {
-  constexpr char kInsert[] =
-      "with f as (select model_id from model where model_id = $2 and epoch = $14 and last_seq >= "
-      "$3 "
-      "and not deleted for no key update) insert into snapshot(snapshot_id, model_id, seq, step, "
-      "chain, chunks, bytes, digest, numeric_fingerprint, is_checkpoint, label, create_time, "
-      "checksum) select $1, model_id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 from f "
-      "returning pg_notify('lazynorm', '')";
-  return pool_.Run([&](Pg& pg) -> absl::Status {
-    const absl::StatusOr<PgRows> kept =
-        pg.Run(kInsert, {m.id, m.model_id, m.at.seq, m.at.step, static_cast<int64_t>(m.at.chain),
-                         m.chunks, m.bytes, PgParam::Bytea(m.digest), m.numeric_fingerprint,
-                         PgParam::Bool(m.is_checkpoint), m.label, absl::ToUnixMicros(m.create_time),
-                         ManifestChecksum(m), tenure.epoch});
-    if (!kept.ok()) return kept.status();
-    return kept->empty() ? WhyFenced(pg, tenure) : absl::OkStatus();
-  });
 }
 
 absl::Status PostgresStore::Repeat(const std::string& sql,
@@ -125,11 +168,12 @@ void PostgresStore::Purge(int64_t model_id) const {
 }
 
 void PostgresStore::PurgeAll() {
-  chores_.Run([this] {
-    const absl::StatusOr<PgRows> rows = Run("select model_id from model where deleted");
-    if (!rows.ok()) return Warn("removing deleted models", rows.status());
-    for (int i = 0; i < rows->size(); ++i) Purge(rows->Int(i, 0));
-  });
+  // The list is made now: what CreateAt begins later is not on it.
+  const absl::StatusOr<PgRows> rows = Run("select model_id from model where deleted");
+  if (!rows.ok()) return Warn("removing deleted models", rows.status());
+  for (int i = 0; i < rows->size(); ++i) {
+    chores_.Run([this, id = rows->Int(i, 0)] { Purge(id); });
+  }
 }
 
 void PostgresStore::Warn(absl::string_view what, const absl::Status& status) const {

@@ -18,8 +18,8 @@ constexpr size_t kMostBytes = size_t{64} << 20;
 constexpr absl::Duration kFirstPause = absl::Milliseconds(20), kLongestPause = absl::Seconds(1);
 
 // Append and takeover change the same row, so that the row's lock orders them; whoever waited for
-// it looks again at the epoch. The order of the fences, by model, keeps two groups from waiting for
-// each other.
+// it looks again at the epoch.
+// Should two groups ever wait for each other, PostgreSQL ends one of them: its outcome is unknown.
 constexpr char kGroup[] =
     "with g as (select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], "
     "$5::bigint[], $6::bigint[]) as g(model_id, epoch, before, last_seq, last_step, last_chain)), ";

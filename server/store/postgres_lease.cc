@@ -68,6 +68,10 @@ void PgLease::Loop() {
   while (!stopping()) {
     Hold();
     id_ = 0;
+    // A server takes its time to notice that somebody has hung up.
+    if (pg_->usable()) {
+      pg_->Run("select pg_advisory_unlock_all()", {}, absl::Seconds(1)).IgnoreError();
+    }
     pg_ = nullptr;
     Changed();
     if (!stopping()) Return();

@@ -233,14 +233,48 @@ absl::StatusOr<Position> PgReader::ReadFrom(const PgModel& model, const Position
 }
 
 absl::StatusOr<Position> PgReader::ReadToEnd(const PgModel& model, const Reader& reader) const {
-  const absl::StatusOr<Position> at = ReadFrom(model, reader.from, reader);
-  if (!at.ok() || *at == model.end) return at;
+  absl::StatusOr<Position> at = ReadFrom(model, reader.from, reader);
+  if (!at.ok()) return at;
+  absl::Status status = EndsAt(model, *at);
+  if (!status.ok()) return status;
+  return at;
+}
+
+// That a model which nobody else writes ends where its row says.
+absl::Status PgReader::EndsAt(const PgModel& model, const Position& at) const {
+  if (at == model.end) return absl::OkStatus();
   const absl::StatusOr<PgModel> now = Find(model.name);
   if (!now.ok()) return now.status();
   if (now->epoch != model.epoch || now->id != model.id) return NotHolder(model.name);
   return Damaged(model, "journal",
-                 absl::StrCat(" ends at seq ", at->seq, ", step ", at->step, ", but seq ",
+                 absl::StrCat(" ends at seq ", at.seq, ", step ", at.step, ", but seq ",
                               model.end.seq, ", step ", model.end.step, " had been acknowledged"));
+}
+
+absl::StatusOr<Position> PgReader::ReadHistory(const PgModel& model, const Reader& reader) const {
+  std::vector<std::string> warnings;
+  const absl::StatusOr<std::vector<Manifest>> manifests = Manifests(model, false, &warnings);
+  if (!manifests.ok()) return manifests.status();
+  for (const std::string& warning : warnings) {
+    if (reader.on_warning) reader.on_warning(warning);
+  }
+  const absl::StatusOr<PgRows> first =
+      Run("select from journal where model_id = $1 and seq = 1", {model.id});
+  if (!first.ok()) return first.status();
+  absl::StatusOr<Position> end = ReadWholeHistory(
+      model.name, *manifests, !first->empty(),
+      [this](const Manifest& manifest) { return Load(manifest); },
+      [&](const Position& from, const Reader& records) -> absl::StatusOr<Position> {
+        Position at = from;
+        const absl::StatusOr<bool> whole = Walk(model, kToTheEnd, records, &at);
+        if (!whole.ok()) return whole.status();
+        return at;
+      },
+      reader);
+  if (!end.ok()) return end;
+  absl::Status status = EndsAt(model, *end);
+  if (!status.ok()) return status;
+  return end;
 }
 
 absl::StatusOr<int64_t> PgReader::LastSeqAt(const PgModel& model, int64_t step) const {

@@ -35,6 +35,7 @@ class PgReader {
   absl::StatusOr<Position> ReadFrom(const PgModel& model, const Position& from,
                                     const Reader& reader) const;
   absl::StatusOr<Position> ReadToEnd(const PgModel& model, const Reader& reader) const;
+  absl::StatusOr<Position> ReadHistory(const PgModel& model, const Reader& reader) const;
   absl::Status ReadAt(const PgModel& model, int64_t step, const Reader& reader) const;
   // Of the snapshots, or of the checkpoints: in order. What is damaged is told of.
   absl::StatusOr<std::vector<Manifest>> Manifests(const PgModel& model, bool checkpoints,
@@ -55,6 +56,7 @@ class PgReader {
   absl::StatusOr<Page> ReadPage(const PgModel& model, const Position& at, int64_t last_seq) const;
   // Puts down why the row behind `at` is not there.
   absl::Status Miss(const PgModel& model, const Position& at, Page* page) const;
+  absl::Status EndsAt(const PgModel& model, const Position& at) const;
   // Whether the model has stood at `at`, as far as is still known.
   absl::StatusOr<bool> Knows(const PgModel& model, const Position& at) const;
   absl::StatusOr<int64_t> LastSeqAt(const PgModel& model, int64_t step) const;

@@ -191,6 +191,13 @@ absl::StatusOr<Position> PostgresStore::ReadFrom(absl::string_view model, const 
   return reader_.ReadFrom(*found, from, reader);
 }
 
+absl::StatusOr<Position> PostgresStore::ReadHistory(absl::string_view model,
+                                                    const Reader& reader) const {
+  const absl::StatusOr<PgModel> found = reader_.Find(model);
+  if (!found.ok()) return found.status();
+  return reader_.ReadHistory(*found, reader);
+}
+
 absl::Status PostgresStore::Delete(absl::string_view model) {
   const absl::StatusOr<PgRows> row =
       Run("update model set deleted = true, holder = 0, epoch = epoch + 1 where name = $1 and not "

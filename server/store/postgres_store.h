@@ -38,6 +38,10 @@ class PostgresStore : public Store, public Cluster {
   absl::Status ReadAt(absl::string_view model, int64_t step, const Reader& reader) const override;
   absl::StatusOr<Position> ReadFrom(absl::string_view model, const Position& from,
                                     const Reader& reader) const override;
+  absl::StatusOr<Position> ReadHistory(absl::string_view model,
+                                       const Reader& reader) const override;
+  absl::StatusOr<std::unique_ptr<Journal>> CreateAt(absl::string_view model,
+                                                    Snapshot base) override;
   absl::Status Delete(absl::string_view model) override;
   absl::StatusOr<std::vector<CheckpointInfo>> Checkpoints(absl::string_view model) const override;
   absl::StatusOr<Snapshot> ReadCheckpoint(absl::string_view model,
@@ -71,7 +75,8 @@ class PostgresStore : public Store, public Cluster {
   void WriteSnapshot(std::shared_ptr<Tenure> tenure, Manifest manifest, std::string bytes,
                      absl::AnyInvocable<void(absl::StatusOr<Manifest>)> done);
   absl::Status WriteChunks(const Manifest& manifest, const std::string& bytes) const;
-  absl::Status WriteManifest(const Tenure& tenure, const Manifest& manifest) const;
+  // Gives a new snapshot its id and number of chunks.
+  absl::Status Number(Manifest* manifest) const;
   // Little by little: a model's surplus snapshots and records; a deleted model.
   void Tidy(int64_t model_id) const;
   void Purge(int64_t model_id) const;

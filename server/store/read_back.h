@@ -26,6 +26,15 @@ absl::StatusOr<Position> ReadNewestSnapshot(absl::string_view model,
                                             int64_t last_seq, std::vector<std::string> warnings,
                                             const LoadSnapshot& load, const Reader& reader);
 
+// Gives `reader` the records behind a position. Returns where the model then stands.
+using WalkRecords = std::function<absl::StatusOr<Position>(const Position&, const Reader&)>;
+
+// As Store::ReadHistory. `whole`: the journal begins with the creation record.
+absl::StatusOr<Position> ReadWholeHistory(absl::string_view model,
+                                          const std::vector<Manifest>& snapshots, bool whole,
+                                          const LoadSnapshot& load, const WalkRecords& walk,
+                                          const Reader& reader);
+
 // `database`: what the operator calls it.
 absl::Status SnapshotDamaged(absl::string_view database, const Manifest& manifest);
 

@@ -63,7 +63,8 @@ struct SqliteStore::Rubbish {
 
 void SqliteStore::WriteSnapshot(const Entry& entry, std::shared_ptr<Lineage> lineage,
                                 Manifest manifest, std::string bytes,
-                                absl::AnyInvocable<void(absl::StatusOr<Manifest>)> done) {
+                                absl::AnyInvocable<void(absl::StatusOr<Manifest>)> done,
+                                bool begins) {
   auto chore = std::make_shared<SnapshotChore>();
   chore->manifest = std::move(manifest);
   chore->manifest.id = ++last_snapshot_id_;
@@ -79,10 +80,12 @@ void SqliteStore::WriteSnapshot(const Entry& entry, std::shared_ptr<Lineage> lin
     Tidy(entry);
     (*answer)(std::move(status));
   };
-  auto finish = [this, entry, lineage = std::move(lineage), chore, answer, give_up] {
+  auto finish = [this, entry, lineage = std::move(lineage), chore, answer, give_up, begins] {
     Write write;  // behind all that was appended before: the manifest is the last of it
     write.lineage = lineage;
-    write.apply = [chore](Database& db) {
+    write.apply = [chore, entry, begins](Database& db) {
+      absl::Status status = begins ? InsertModel(db, *entry) : absl::OkStatus();
+      if (!status.ok()) return status;
       if (kBroken == Broken::kManifestFirst) return absl::OkStatus();
       return InsertManifest(db, chore->manifest);
     };

@@ -210,4 +210,29 @@ absl::StatusOr<Position> ReadModel(Database& db, const ReadRequest& request, con
   return walk.at();
 }
 
+absl::StatusOr<Position> ReadModelHistory(Database& db, const ReadRequest& request,
+                                          const Reader& reader) {
+  const ModelEntry& model = request.model;
+  const Position nowhere = {0, 0, FirstChain(model.name)};
+  const auto walk = [&](const Position& from, const Reader& records,
+                        int64_t last_seq) -> absl::StatusOr<Position> {
+    JournalWalk journal(db, request, from, last_seq);
+    absl::Status status = journal.Run(records);
+    if (!status.ok()) return status;
+    return journal.at();
+  };
+  const bool whole = !model.rows.empty() && walk(nowhere, {}, model.rows.front().seq).ok();
+  const absl::StatusOr<Position> end = ReadWholeHistory(
+      model.name, model.snapshots, whole,
+      [&](const Manifest& manifest) { return ReadSnapshot(db, manifest); },
+      [&](const Position& from, const Reader& records) {
+        return walk(from, records, std::numeric_limits<int64_t>::max());
+      },
+      reader);
+  if (!end.ok()) return end;
+  absl::Status status = CheckEnd(db.path(), request, *end);
+  if (!status.ok()) return status;
+  return end;
+}
+
 }  // namespace lazynorm

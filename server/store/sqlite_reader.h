@@ -43,6 +43,10 @@ struct ReadRequest {
 // long one would keep the write-ahead log growing. Returns where the model stands at the end.
 absl::StatusOr<Position> ReadModel(Database& db, const ReadRequest& request, const Reader& reader);
 
+// The same for Store::ReadHistory.
+absl::StatusOr<Position> ReadModelHistory(Database& db, const ReadRequest& request,
+                                          const Reader& reader);
+
 // The bytes behind a manifest. MODEL_DAMAGED if their digest is another.
 absl::StatusOr<std::string> ReadSnapshot(Database& db, const Manifest& manifest);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <future>
 #include <system_error>
 #include <utility>
 
@@ -155,35 +156,55 @@ absl::StatusOr<std::vector<StoredModel>> SqliteStore::Models() const {
   return models;
 }
 
-absl::StatusOr<std::unique_ptr<Journal>> SqliteStore::Create(absl::string_view model,
-                                                             Record creation) {
+absl::StatusOr<SqliteStore::Entry> SqliteStore::BeginCreate(absl::string_view model) {
   auto entry = std::make_shared<ModelEntry>();
   entry->name = std::string(model);
   entry->lineage = std::make_shared<Lineage>();
-  {
-    MutexLock lock(&mutex_);
-    if (models_.count(entry->name) > 0 || !creating_.insert(entry->name).second) {
-      return ModelExists(model);
-    }
-    entry->model_id = ++last_model_id_;
+  MutexLock lock(&mutex_);
+  if (models_.count(entry->name) > 0 || !creating_.insert(entry->name).second) {
+    return ModelExists(model);
   }
-  auto journal = std::make_unique<SqliteJournal>(this, entry, entry->lineage,
+  entry->model_id = ++last_model_id_;
+  return entry;
+}
+
+void SqliteStore::Created(const Entry& entry, bool kept) {
+  MutexLock lock(&mutex_);
+  if (kept) models_[entry->name] = entry;
+  creating_.erase(entry->name);
+}
+
+absl::StatusOr<std::unique_ptr<Journal>> SqliteStore::Create(absl::string_view model,
+                                                             Record creation) {
+  const absl::StatusOr<Entry> entry = BeginCreate(model);
+  if (!entry.ok()) return entry.status();
+  auto journal = std::make_unique<SqliteJournal>(this, *entry, (*entry)->lineage,
                                                  Position{0, 0, FirstChain(model)});
   Write write;
-  write.apply = [entry](Database& db) { return InsertModel(db, *entry); };
-  write.committed = [this, entry] {
-    MutexLock lock(&mutex_);
-    models_[entry->name] = entry;
-  };
+  write.apply = [entry = *entry](Database& db) { return InsertModel(db, *entry); };
   std::vector<Record> records;
   records.push_back(std::move(creation));
   const absl::Status status = journal->AppendAndWait(std::move(records), std::move(write));
-  {
-    MutexLock lock(&mutex_);
-    creating_.erase(entry->name);
-  }
+  Created(*entry, status.ok());
   if (!status.ok()) return status;
   return journal;
+}
+
+absl::StatusOr<std::unique_ptr<Journal>> SqliteStore::CreateAt(absl::string_view model,
+                                                               Snapshot base) {
+  const absl::StatusOr<Entry> entry = BeginCreate(model);
+  if (!entry.ok()) return entry.status();
+  base.at.seq = ++last_seq_;
+  const Position at = base.at;
+  std::promise<absl::Status> heard;
+  Manifest manifest = ManifestOf((*entry)->model_id, base);
+  WriteSnapshot(
+      *entry, (*entry)->lineage, std::move(manifest), std::move(base.bytes),
+      [&](const absl::StatusOr<Manifest>& kept) { heard.set_value(kept.status()); }, true);
+  const absl::Status status = heard.get_future().get();
+  Created(*entry, status.ok());
+  if (!status.ok()) return status;
+  return std::make_unique<SqliteJournal>(this, *entry, (*entry)->lineage, at);
 }
 
 absl::StatusOr<std::unique_ptr<Journal>> SqliteStore::Open(absl::string_view model,
@@ -220,8 +241,21 @@ absl::Status SqliteStore::ReadAt(absl::string_view model, int64_t step,
   return Read(entry, step, reader).status();
 }
 
+absl::StatusOr<Position> SqliteStore::ReadHistory(absl::string_view model,
+                                                  const Reader& reader) const {
+  Entry entry;
+  {
+    MutexLock lock(&mutex_);
+    absl::StatusOr<Entry> found = Find(model);
+    if (!found.ok()) return found.status();
+    entry = *std::move(found);
+    if (!entry->damage.ok()) return entry->damage;
+  }
+  return Read(entry, std::nullopt, reader, ReadModelHistory);
+}
+
 absl::StatusOr<Position> SqliteStore::Read(const Entry& entry, std::optional<int64_t> last_step,
-                                           const Reader& reader) const {
+                                           const Reader& reader, Way way) const {
   ReadRequest request;
   {
     MutexLock lock(&mutex_);
@@ -237,7 +271,7 @@ absl::StatusOr<Position> SqliteStore::Read(const Entry& entry, std::optional<int
   }
   absl::StatusOr<Position> end;
   const absl::Status status = RunRead([&](Database& db) {
-    end = ReadModel(db, request, reader);
+    end = way(db, request, reader);
     return end.status();
   });
   bool last = false;

@@ -36,6 +36,10 @@ class SqliteStore : public Store {
   absl::StatusOr<std::unique_ptr<Journal>> Open(absl::string_view model,
                                                 const Reader& reader) override;
   absl::Status ReadAt(absl::string_view model, int64_t step, const Reader& reader) const override;
+  absl::StatusOr<Position> ReadHistory(absl::string_view model,
+                                       const Reader& reader) const override;
+  absl::StatusOr<std::unique_ptr<Journal>> CreateAt(absl::string_view model,
+                                                    Snapshot base) override;
   absl::Status Delete(absl::string_view model) override;
   absl::StatusOr<std::vector<CheckpointInfo>> Checkpoints(absl::string_view model) const override;
   absl::StatusOr<Snapshot> ReadCheckpoint(absl::string_view model,
@@ -54,8 +58,13 @@ class SqliteStore : public Store {
   absl::StatusOr<Entry> Find(absl::string_view model) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Manifest> FindCheckpoint(absl::string_view model, absl::string_view id) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Reads a model back in one of the ways of sqlite_reader.h.
+  using Way = absl::StatusOr<Position> (*)(Database&, const ReadRequest&, const Reader&);
   absl::StatusOr<Position> Read(const Entry& entry, std::optional<int64_t> last_step,
-                                const Reader& reader) const;
+                                const Reader& reader, Way way = ReadModel) const;
+  // A model to be, under a name that nobody else can take meanwhile; until Created.
+  absl::StatusOr<Entry> BeginCreate(absl::string_view model);
+  void Created(const Entry& entry, bool kept);
   // Runs `read` on a reader; what only a new start can mend ends the store.
   absl::Status RunRead(const std::function<absl::Status(Database&)>& read) const;
   // Removes what is no longer needed of a model, little by little, in a chore.
@@ -67,9 +76,11 @@ class SqliteStore : public Store {
   absl::Status Bury(const Entry& entry, Database& db) const;
   // The rows of these writes are their models' from now on.
   void Kept(const std::vector<const Write*>& writes);
-  // Writes a snapshot in a chore; its manifest goes through the group commit.
+  // Writes a snapshot in a chore; its manifest goes through the group commit, and with it the row
+  // of the model if it begins here.
   void WriteSnapshot(const Entry& entry, std::shared_ptr<Lineage> lineage, Manifest manifest,
-                     std::string bytes, absl::AnyInvocable<void(absl::StatusOr<Manifest>)> done);
+                     std::string bytes, absl::AnyInvocable<void(absl::StatusOr<Manifest>)> done,
+                     bool begins = false);
   void Kept(const Entry& entry, const Manifest& manifest);
 
   const std::string path_;

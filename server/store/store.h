@@ -61,7 +61,8 @@ struct Reader {
   // What the caller has of the model already, where several replicas share the store: Open then
   // reads as ReadFrom does. A store may also read everything.
   Position from = {};
-  // At most once, first. Without it the model begins with its creation record.
+  // At most once, first; of a whole history, any number of times. Without it the model begins with
+  // its creation record.
   std::function<absl::Status(const Snapshot&)> on_snapshot;
   // Each record behind the snapshot.
   std::function<absl::Status(const Position&, const Record&)> on_record;
@@ -114,6 +115,16 @@ class Store {
   // ended. UNIMPLEMENTED where the store has but one process.
   virtual absl::StatusOr<Position> ReadFrom(absl::string_view model, const Position& from,
                                             const Reader& reader) const;
+
+  // Reads all that is kept of a model, to move it elsewhere: each record, and each snapshot in its
+  // place among them. The first is the creation record, or the snapshot that the journal reaches
+  // back to. Returns where the model stands.
+  virtual absl::StatusOr<Position> ReadHistory(absl::string_view model,
+                                               const Reader& reader) const = 0;
+  // A model that begins with a snapshot in place of its creation record, at that step and chain:
+  // one whose beginning another store no longer has. MODEL_EXISTS.
+  virtual absl::StatusOr<std::unique_ptr<Journal>> CreateAt(absl::string_view model,
+                                                            Snapshot base) = 0;
 
   // The replicas that share the store; null: this process is the only one. As long-lived as this.
   virtual Cluster* cluster() { return nullptr; }

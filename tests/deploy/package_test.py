@@ -50,7 +50,7 @@ class InstallTest(unittest.TestCase):
         self.assertRegex(package.name, rf"^lazynorm_{re.escape(version())}_\w+\.deb$")
         depends = self.must("dpkg-deb", "--field", package, "Depends")
         linked = (BUILD / "deploy" / "linked-packages.tsv").read_text()
-        for library in ("libgrpc++1.51", "libprotobuf32", "libsqlite3-0", "libc6"):
+        for library in ("libgrpc++1.51", "libprotobuf32", "libsqlite3-0", "libpq5", "libc6"):
             self.assertRegex(depends, rf"(^|, ){re.escape(library)} ")
             self.assertRegex(linked, rf"(?m)^{re.escape(library)}\t[\d:]+\S*\t\S+\t\S+")
         self.assertNotIn("libgtest", depends + linked)

@@ -1,9 +1,10 @@
 """What an operator does about data: kill, start again, checkpoints, backups, two servers by mistake."""
 
 import os
+import subprocess
 import unittest
 
-from programs import ServerTest, table
+from programs import LAZYNORM, SOON, ServerTest, table
 
 
 class DurabilityTest(ServerTest):
@@ -69,6 +70,28 @@ class DurabilityTest(ServerTest):
                                   f"--restore_from={backup}")
         self.assertEqual(refused.returncode, 1)
         self.assertIn("empty data directory", refused.stderr)
+
+    def test_models_move_to_another_store_with_all_they_had(self):
+        server = self.start()
+        self.train(server)
+        early = self.seen(server)
+        server.cli("checkpoint", "m", "--label", "early")
+        self.train(server)
+        late = self.seen(server)
+        uris = ["--from", f"sqlite://{self.data}/lazynorm.db",
+                "--to", f"sqlite://{self.folder()}/moved/lazynorm.db"]
+        used = subprocess.run([LAZYNORM, "migrate", *uris], capture_output=True, text=True, timeout=SOON)
+        self.assertEqual(used.returncode, 1)
+        self.assertIn(str(server.process.pid), used.stderr)
+        self.kill(server)
+        moved = subprocess.run([LAZYNORM, "migrate", *uris], capture_output=True, text=True, timeout=SOON)
+        self.assertEqual((moved.returncode, moved.stderr), (0, ""))
+        self.assertRegex(moved.stdout, r'^model "m": step 32, \d+ records, \d+ snapshots, 1 checkpoints\n$')
+        server = self.start(f"--store={uris[3]}")
+        self.assertEqual(self.seen(server), late)
+        self.assertIn("early", server.cli("checkpoint", "m", "--list"))
+        server.cli("restore", "m", "--step", str(early[1]))
+        self.assertEqual(self.seen(server), early)
 
     def test_a_second_server_on_the_same_data_is_told_who_has_it(self):
         server = self.start()

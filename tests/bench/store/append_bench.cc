@@ -29,8 +29,8 @@ absl::StatusOr<std::vector<Row>> MeasureAppends(const StoreBenchOptions& options
     for (const int callers : {1, 8, 64}) {
       const BenchFolder folder(options.folder);
       ASSIGN_OR_RETURN(const auto file, OpenPlainFile(folder.path()));
-      ASSIGN_OR_RETURN(const auto store,
-                       StoreLog::Open(folder.path(), callers, options.checkpoint_pages));
+      ASSIGN_OR_RETURN(const auto store, StoreLog::Open(options.store, folder.path(), callers,
+                                                        options.checkpoint_pages));
       Comparison comparison;
       RunSlice(callers, AppendTo(*store, record), options.slice);  // files grow to their size
       for (int round = 0; round < options.rounds; ++round) {
@@ -51,8 +51,8 @@ absl::StatusOr<std::vector<Row>> MeasureSnapshot(const StoreBenchOptions& option
   std::vector<double> calm, during, most, seconds;
   for (int round = 0; round < options.rounds; ++round) {
     const BenchFolder folder(options.folder);
-    ASSIGN_OR_RETURN(const auto log,
-                     StoreLog::Open(folder.path(), kCallers + 1, options.checkpoint_pages));
+    ASSIGN_OR_RETURN(const auto log, StoreLog::Open(options.store, folder.path(), kCallers + 1,
+                                                    options.checkpoint_pages));
     calm.push_back(RunSlice(kCallers, AppendTo(*log, record), options.slice).p99_us);
     std::atomic<bool> written = false;
     const absl::Time begin = absl::Now();

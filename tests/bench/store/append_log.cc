@@ -100,19 +100,28 @@ absl::StatusOr<std::unique_ptr<AppendLog>> OpenPlainFile(const std::string& fold
   return std::make_unique<PlainFile>(fd);
 }
 
-absl::StatusOr<std::unique_ptr<StoreLog>> StoreLog::Open(const std::string& folder, int callers,
+absl::StatusOr<std::unique_ptr<StoreLog>> StoreLog::Open(const std::string& uri,
+                                                         const std::string& folder, int callers,
                                                          int checkpoint_pages) {
   std::unique_ptr<StoreLog> log(new StoreLog);
   StoreOptions options;
   if (checkpoint_pages > 0) options.checkpoint_pages = checkpoint_pages;
-  ASSIGN_OR_RETURN(log->store_, OpenStore(absl::StrCat("sqlite://", folder, "/store/lazynorm.db"),
-                                          std::move(options)));
+  ASSIGN_OR_RETURN(
+      log->store_,
+      OpenStore(uri.empty() ? absl::StrCat("sqlite://", folder, "/store/lazynorm.db") : uri,
+                std::move(options)));
   for (int i = 0; i < callers; ++i) {
+    const std::string model = absl::StrCat("bench-", getpid(), "-", i);
     ASSIGN_OR_RETURN(log->journals_.emplace_back(),
-                     log->store_->Create(absl::StrCat("model-", i), {.step = 0, .kind = 1}));
+                     log->store_->Create(model, {.step = 0, .kind = 1}));
+    log->models_.push_back(model);
   }
   log->steps_.resize(static_cast<size_t>(callers));
   return log;
+}
+
+StoreLog::~StoreLog() {
+  for (const std::string& model : models_) EndIfNot(store_->Delete(model));
 }
 
 void StoreLog::Append(int caller, const std::string& record) {

@@ -27,8 +27,11 @@ absl::StatusOr<std::unique_ptr<AppendLog>> OpenPlainFile(const std::string& fold
 // The server's store, a model's journal for each caller.
 class StoreLog : public AppendLog {
  public:
-  static absl::StatusOr<std::unique_ptr<StoreLog>> Open(const std::string& folder, int callers,
+  // `uri` as for OpenStore; empty: SQLite in `folder`. Its models go with this.
+  static absl::StatusOr<std::unique_ptr<StoreLog>> Open(const std::string& uri,
+                                                        const std::string& folder, int callers,
                                                         int checkpoint_pages);
+  ~StoreLog() override;
 
   void Append(int caller, const std::string& record) override;
   // Snapshots of all models, so that what was appended goes and its room is used again, as in a
@@ -41,6 +44,7 @@ class StoreLog : public AppendLog {
   StoreLog() = default;
 
   std::unique_ptr<Store> store_;
+  std::vector<std::string> models_;
   std::vector<std::unique_ptr<Journal>> journals_;
   std::vector<int64_t> steps_;
 };

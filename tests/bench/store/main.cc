@@ -26,6 +26,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--folder", options.folder, "on the disk to measure; here by default")
       ->check(CLI::ExistingDirectory);
+  app.add_option("--store", options.store,
+                 "the store of append and snapshot, such as postgresql://...; SQLite by default");
   app.add_option("--checkpoint-pages", options.checkpoint_pages,
                  "after how many pages the store moves its log; 0 for its default");
   app.add_option("--server", options.server, "the lazynormd to measure")->check(CLI::ExistingFile);

@@ -15,6 +15,7 @@ struct StoreBenchOptions {
   absl::Duration slice = absl::Milliseconds(700);
   std::string folder;        // on the disk to be measured
   int checkpoint_pages = 0;  // of the store; 0 for its default
+  std::string store;         // a URI, for `append` and `snapshot`; empty: SQLite in `folder`
   std::string server;        // a lazynormd
 };
 

@@ -115,6 +115,14 @@ class BrittleStore : public Store {
   absl::Status ReadAt(absl::string_view model, int64_t step, const Reader& reader) const override {
     return memory_->ReadAt(model, step, reader);
   }
+  absl::StatusOr<Position> ReadHistory(absl::string_view model,
+                                       const Reader& reader) const override {
+    return memory_->ReadHistory(model, reader);
+  }
+  absl::StatusOr<std::unique_ptr<Journal>> CreateAt(absl::string_view model,
+                                                    Snapshot base) override {
+    return Wrap(memory_->CreateAt(model, std::move(base)));
+  }
   absl::Status Delete(absl::string_view model) override { return memory_->Delete(model); }
   absl::StatusOr<std::vector<CheckpointInfo>> Checkpoints(absl::string_view model) const override {
     return memory_->Checkpoints(model);
