@@ -2,7 +2,7 @@
 
 build_packages="g++ cmake ninja-build pkg-config ccache mold libgrpc++-dev libprotobuf-dev
   protobuf-compiler protobuf-compiler-grpc libabsl-dev libeigen3-dev prometheus-cpp-dev
-  libcivetweb-dev libspdlog-dev libcli11-dev libsqlite3-dev libpq-dev libxxhash-dev nlohmann-json3-dev python3"
+  libcivetweb-dev libspdlog-dev libcli11-dev libsqlite3-dev libssl-dev libpq-dev libxxhash-dev nlohmann-json3-dev python3"
 test_packages="libgtest-dev libgmock-dev python3-numpy python3-onnx prometheus"
 # The clients in other languages: Python, Go, Java, Ruby; openssl makes certificates.
 client_packages="python3-venv python3-setuptools python3-wheel python3-grpcio python3-protobuf python3-numpy mypy

@@ -19,6 +19,20 @@ ABSL_FLAG(std::string, metrics_listen, kDefaults.metrics_listen,
           "where to serve /metrics, /healthz and /readyz over HTTP; empty for nowhere");
 ABSL_FLAG(bool, web_page, kDefaults.web_page,
           "whether / of --metrics_listen is a page with live charts of the models");
+ABSL_FLAG(bool, insecure, kDefaults.insecure,
+          "whether other machines may reach this one in plain text: --listen beyond the loopback "
+          "without --tls_cert, and /v2 at a --metrics_listen beyond it");
+ABSL_FLAG(std::string, tls_cert, kDefaults.tls_cert,
+          "the server's certificate with its chain, a PEM file; read again when it changes, as all "
+          "these files");
+ABSL_FLAG(std::string, tls_key, kDefaults.tls_key, "its private key, a PEM file");
+ABSL_FLAG(std::string, tls_client_ca, kDefaults.tls_client_ca,
+          "a PEM file of the authorities that sign callers' certificates; without it callers need "
+          "none");
+ABSL_FLAG(std::string, auth_tokens_file, kDefaults.auth_tokens_file,
+          "the tokens that callers need, a line each as \"lazynorm token\" writes it; empty: none");
+ABSL_FLAG(bool, reflection, kDefaults.reflection,
+          "whether tools may ask which services and messages there are");
 ABSL_FLAG(std::string, data_dir, kDefaults.data_dir,
           "the folder that holds the models; made if need be; one process at a time");
 ABSL_FLAG(std::string, store, kDefaults.store,
@@ -68,6 +82,13 @@ ABSL_FLAG(int, max_models, kDefaults.max_models, "models");
 ABSL_FLAG(int, max_queued_steps, kDefaults.max_queued_steps,
           "Train requests of one model that may wait; more are refused at once");
 ABSL_FLAG(int, max_streams, kDefaults.max_streams, "streams open at once");
+ABSL_FLAG(absl::Duration, max_stream_idle, kDefaults.max_stream_idle,
+          "how long a caller may send nothing on its stream, or take nothing that it is sent, "
+          "before the stream ends; inf for ever");
+ABSL_FLAG(int, max_calls_per_second, kDefaults.max_calls_per_second,
+          "calls of one caller a second, and as many messages of its streams; 0 for any number");
+ABSL_FLAG(int, max_calls_in_flight, kDefaults.max_calls_in_flight,
+          "calls of one caller at once; 0 for any number");
 ABSL_FLAG(int64_t, max_remembered_predictions, kDefaults.max_remembered_predictions,
           "predictions of one model that may wait for their labels (Predict with prediction_ids); "
           "the oldest are forgotten; 0 for none");
@@ -82,6 +103,12 @@ Options OptionsFromFlags() {
   return {.listen = absl::GetFlag(FLAGS_listen),
           .metrics_listen = absl::GetFlag(FLAGS_metrics_listen),
           .web_page = absl::GetFlag(FLAGS_web_page),
+          .insecure = absl::GetFlag(FLAGS_insecure),
+          .tls_cert = absl::GetFlag(FLAGS_tls_cert),
+          .tls_key = absl::GetFlag(FLAGS_tls_key),
+          .tls_client_ca = absl::GetFlag(FLAGS_tls_client_ca),
+          .auth_tokens_file = absl::GetFlag(FLAGS_auth_tokens_file),
+          .reflection = absl::GetFlag(FLAGS_reflection),
           .data_dir = absl::GetFlag(FLAGS_data_dir),
           .store = absl::GetFlag(FLAGS_store),
           .durability = absl::GetFlag(FLAGS_durability),
@@ -101,6 +128,9 @@ Options OptionsFromFlags() {
           .max_models = absl::GetFlag(FLAGS_max_models),
           .max_queued_steps = absl::GetFlag(FLAGS_max_queued_steps),
           .max_streams = absl::GetFlag(FLAGS_max_streams),
+          .max_stream_idle = absl::GetFlag(FLAGS_max_stream_idle),
+          .max_calls_per_second = absl::GetFlag(FLAGS_max_calls_per_second),
+          .max_calls_in_flight = absl::GetFlag(FLAGS_max_calls_in_flight),
           .max_remembered_predictions = absl::GetFlag(FLAGS_max_remembered_predictions),
           .max_remembered_bytes = absl::GetFlag(FLAGS_max_remembered_bytes),
           .remember_predictions_for = absl::GetFlag(FLAGS_remember_predictions_for),

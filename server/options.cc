@@ -1,5 +1,7 @@
 #include "server/options.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <initializer_list>
@@ -8,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -49,6 +52,34 @@ absl::Status CheckWord(absl::string_view flag, const std::string& value,
       "--", flag, ": expected ", absl::StrJoin(words, " or "), ", got \"", value, "\""));
 }
 
+absl::Status CheckListen(const Options& o) {
+  if (o.listen.empty()) {
+    return absl::InvalidArgumentError("--listen: expected an address such as 127.0.0.1:50051");
+  }
+  for (const std::string& address : o.listen) {
+    if (address.find(':') == std::string::npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--listen: expected host:port or unix:path, got \"", address, "\""));
+    }
+    if (!IsLocal(address) && o.tls_cert.empty() && !o.insecure) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--listen: ", address, " is open to other machines, in plain text: expected --tls_cert ",
+          "and --tls_key, or --insecure if that is meant"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTls(const Options& o) {
+  if (o.tls_cert.empty() != o.tls_key.empty()) {
+    return absl::InvalidArgumentError("--tls_cert and --tls_key: expected both or neither");
+  }
+  if (!o.tls_client_ca.empty() && o.tls_cert.empty()) {
+    return absl::InvalidArgumentError("--tls_client_ca: expected --tls_cert and --tls_key with it");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string StoreUri(const Options& options) {
@@ -57,15 +88,22 @@ std::string StoreUri(const Options& options) {
                       "/lazynorm.db");
 }
 
+bool IsLocal(absl::string_view address) {
+  if (absl::StartsWith(address, "unix:") || absl::StartsWith(address, "unix-abstract:")) {
+    return true;
+  }
+  std::string host(address.substr(0, address.rfind(':')));
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  }
+  in_addr v4 = {};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  return host == "::1" || host == "localhost";
+}
+
 absl::Status Validate(const Options& o) {
-  if (o.listen.empty()) {
-    return absl::InvalidArgumentError("--listen: expected an address such as 127.0.0.1:50051");
-  }
-  for (const std::string& address : o.listen) {
-    if (address.find(':') != std::string::npos) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("--listen: expected host:port or unix:path, got \"", address, "\""));
-  }
+  RETURN_IF_ERROR(CheckListen(o));
+  RETURN_IF_ERROR(CheckTls(o));
   if (o.drain < absl::ZeroDuration() || o.drain > absl::Hours(1)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--drain_seconds: expected 0s to 1h, got ", absl::FormatDuration(o.drain)));
@@ -81,6 +119,11 @@ absl::Status Validate(const Options& o) {
   RETURN_IF_ERROR(CheckCpu(o.cpu));
   if (o.store.empty() && o.data_dir.empty()) {
     return absl::InvalidArgumentError("--data_dir: expected a folder, or --store=memory:");
+  }
+  if (o.max_stream_idle < absl::Milliseconds(100)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--max_stream_idle: expected at least 100ms, or inf, got ",
+                     absl::FormatDuration(o.max_stream_idle)));
   }
   if (o.replay_budget <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError(absl::StrCat("--replay_budget: expected more than 0s, got ",
@@ -98,6 +141,8 @@ absl::Status Validate(const Options& o) {
         Range{"max_models", o.max_models, 1, 1'000'000},
         Range{"max_queued_steps", o.max_queued_steps, 1, 1'000'000},
         Range{"max_streams", o.max_streams, 1, 100'000},
+        Range{"max_calls_per_second", o.max_calls_per_second, 0, 1'000'000'000},
+        Range{"max_calls_in_flight", o.max_calls_in_flight, 0, kMostInt},
         Range{"max_remembered_predictions", o.max_remembered_predictions, 0, kMostInt},
         Range{"snapshots_per_model", o.snapshots_per_model, 2, 100'000},
         Range{"checkpoints_per_model", o.checkpoints_per_model, 0, 100'000},

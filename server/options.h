@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
 namespace lazynorm {
@@ -16,11 +17,15 @@ struct Options {
   std::vector<std::string> listen = {"127.0.0.1:50051"};
   std::string metrics_listen = "127.0.0.1:9464";  // empty: none
   bool web_page = true;                           // at / of metrics_listen
-  std::string data_dir = "lazynorm-data";         // where the default store lives
-  std::string store;                              // see OpenStore; empty: SQLite in data_dir
-  std::string durability = "fsync";               // fsync, async or none
-  std::string recover = "skip-damaged";           // or strict
-  std::string restore_from;                       // a backup to begin with; empty: none
+  bool insecure = false;                          // plain text beyond this machine
+  std::string tls_cert, tls_key, tls_client_ca;   // PEM files; empty: no TLS, any caller
+  std::string auth_tokens_file;                   // see Tokens; empty: everybody may do everything
+  bool reflection = true;
+  std::string data_dir = "lazynorm-data";  // where the default store lives
+  std::string store;                       // see OpenStore; empty: SQLite in data_dir
+  std::string durability = "fsync";        // fsync, async or none
+  std::string recover = "skip-damaged";    // or strict
+  std::string restore_from;                // a backup to begin with; empty: none
   std::string migrate_from;  // a store to copy into this one, instead of serving; empty: none
   std::string models_dir;    // empty: none
   absl::Duration drain = absl::Seconds(5);  // served on after SIGTERM
@@ -38,6 +43,9 @@ struct Options {
   int max_models = 1000;
   int max_queued_steps = 1024;  // of one model
   int max_streams = 256;
+  absl::Duration max_stream_idle = absl::Hours(1);
+  int max_calls_per_second = 0;  // of one caller; 0: any number
+  int max_calls_in_flight = 0;   // of one caller; 0: any number
 
   // Of one model; beyond them the oldest is forgotten.
   int64_t max_remembered_predictions = 100'000;
@@ -52,6 +60,9 @@ struct Options {
 
 // What OpenStore is given: `store`, or SQLite in `data_dir`.
 std::string StoreUri(const Options& options);
+
+// Whether only this machine reaches an address: a unix socket, or one of the loopback.
+bool IsLocal(absl::string_view address);
 
 // INVALID_ARGUMENT naming the flag, what it was given and what it expects.
 absl::Status Validate(const Options& options);

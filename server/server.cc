@@ -17,6 +17,7 @@
 #include "model/kernels.h"
 #include "model/status_macros.h"
 #include "server/base/log_text.h"
+#include "server/convert/inference_json.h"
 #include "server/models_dir.h"
 #include "server/rpc/reflection.h"
 
@@ -94,9 +95,10 @@ const char* Version() {
 }
 
 Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
-               std::unique_ptr<Store> store)
+               std::unique_ptr<Security> security, std::unique_ptr<Store> store)
     : options_(options),
       metrics_(std::move(metrics)),
+      security_(std::move(security)),
       store_(std::move(store)),
       trainers_(Threads(options), kTrainersGiveWay),
       predictors_(Threads(options)),
@@ -118,10 +120,12 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
            .on_deleted = [this](absl::string_view id) { health_.Remove(HealthNameOf(id)); }},
           *metrics_),
       transport_({.listen = options.listen,
-                  .credentials = nullptr,
+                  .credentials = security_->credentials(),
                   .max_message_bytes = static_cast<int>(options.max_message_bytes),
                   .max_streams = options.max_streams,
-                  .polling_threads = options.polling_threads},
+                  .max_stream_idle = options.max_stream_idle,
+                  .polling_threads = options.polling_threads,
+                  .guard = &security_->guard()},
                  *metrics_),
       models_(registry_, transport_, predictors_, ScratchFolder(options), Version(),
               MaxImportBytes(options)),
@@ -131,7 +135,7 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
       prediction_(registry_, transport_, predictor_, RequestLimitsOf(options)),
       inference_(registry_, transport_, predictor_, RequestLimitsOf(options), Version(),
                  [this] { return ready_.load(); }),
-      rest_(inference_, transport_) {}
+      rest_(inference_, transport_, security_->guard()) {}
 
 Server::~Server() {
   Stop(absl::ZeroDuration());
@@ -143,9 +147,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options) {
   if (!options.restore_from.empty()) RETURN_IF_ERROR(RestoreBackup(uri, options.restore_from));
   UseKernels(options.cpu == "auto" ? AvailableKernels().front()->level : options.cpu);
   auto metrics = std::make_unique<Metrics>(Version(), ActiveKernels().level);
+  ASSIGN_OR_RETURN(auto security, Security::Open(options, *metrics));
   ASSIGN_OR_RETURN(std::unique_ptr<Store> store,
                    OpenStore(uri, StoreOptionsOf(options, metrics.get())));
-  std::unique_ptr<Server> server(new Server(options, std::move(metrics), std::move(store)));
+  std::unique_ptr<Server> server(
+      new Server(options, std::move(metrics), std::move(security), std::move(store)));
   RETURN_IF_ERROR(server->Open());
   return server;
 }
@@ -158,7 +164,7 @@ absl::Status Server::Open() {
   prediction_.Register();
   inference_.Register();
   AddHealthService(transport_, health_);
-  AddReflectionService(transport_);
+  if (options_.reflection) AddReflectionService(transport_);
   RETURN_IF_ERROR(transport_.Start());
   if (!options_.metrics_listen.empty()) {
     ASSIGN_OR_RETURN(http_, MetricsHttp::Start(
@@ -177,7 +183,15 @@ absl::Status Server::Open() {
   return absl::OkStatus();
 }
 
+// Rows and tokens are for no one else to read.
 HttpApi Server::RestApi() {
+  if (!IsLocal(options_.metrics_listen) && !options_.insecure) {
+    return {.answer = [](const HttpRequest&) -> HttpAnswer {
+      return {.code = 403,
+              .body = ErrorToJson("other machines would reach this in plain text: expected "
+                                  "--metrics_listen on the loopback, or --insecure")};
+    }};
+  }
   return {.answer = [this](const HttpRequest& request) { return rest_.Answer(request); },
           .max_body_bytes = options_.max_message_bytes};
 }

@@ -21,6 +21,7 @@
 #include "server/rpc/predictor.h"
 #include "server/rpc/training_service.h"
 #include "server/rpc/transport.h"
+#include "server/security.h"
 #include "server/store/store.h"
 
 namespace lazynorm {
@@ -50,7 +51,8 @@ class Server {
   void Stop(absl::Duration grace);
 
  private:
-  Server(const Options& options, std::unique_ptr<Metrics> metrics, std::unique_ptr<Store> store);
+  Server(const Options& options, std::unique_ptr<Metrics> metrics,
+         std::unique_ptr<Security> security, std::unique_ptr<Store> store);
   absl::Status Open();
   void SetServing(bool serving);
   HttpApi RestApi();
@@ -58,6 +60,7 @@ class Server {
   const Options options_;
   RealClock clock_;
   const std::unique_ptr<Metrics> metrics_;
+  const std::unique_ptr<Security> security_;
   const std::unique_ptr<Store> store_;
   Health health_;
   Executor trainers_, predictors_;

@@ -24,6 +24,7 @@ LIBRARIES = {
     "libpq-fe.h": {"server/store"},
     "xxhash.h": {"server/store"},
     "nlohmann/": {"server/convert", "server/formats"},
+    "openssl/": {"server/rpc", "client/cli"},
     "spdlog/": {"server/hosting", "server/rpc", "server"},
 }
 # Numbers in, numbers out.

@@ -130,7 +130,12 @@ class Handler : public CivetHandler {
     if (expect != nullptr && absl::EqualsIgnoreCase(expect, "100-continue")) {
       mg_printf(connection, "HTTP/1.1 100 Continue\r\n\r\n");
     }
-    HttpRequest request{.method = info->request_method, .path = info->local_uri, .body = {}};
+    const char* authorization = mg_get_header(connection, "Authorization");
+    HttpRequest request{.method = info->request_method,
+                        .path = info->local_uri,
+                        .body = {},
+                        .authorization = authorization == nullptr ? "" : authorization,
+                        .address = info->remote_addr};
     if (request.method == "POST") request.body = ReadBody(connection, api_.max_body_bytes);
     if (static_cast<int64_t>(request.body.size()) > api_.max_body_bytes) {
       return RespondTooLarge(connection);

@@ -20,6 +20,8 @@ struct HttpRequest {
   std::string method;  // "GET" or "POST"
   std::string path;    // decoded, without the query
   std::string body;
+  std::string authorization;  // that header, "" if there is none
+  std::string address;        // of the caller, without the port
 };
 
 struct HttpAnswer {

@@ -121,6 +121,15 @@ void Metrics::SetRecoverySeconds(double seconds) {
   recovery_seconds_->Set(seconds);
 }
 
+void Metrics::SetCertificateExpiry(absl::Time end) {
+  prometheus::BuildGauge()
+      .Name("lazynorm_certificate_expiry_timestamp_seconds")
+      .Help("When the server's certificate ends, since the Unix epoch.")
+      .Register(*registry_)
+      .Add({})
+      .Set(absl::ToDoubleSeconds(end - absl::UnixEpoch()));
+}
+
 std::string Metrics::Expose() const {
   std::vector<MetricFamily> families = registry_->Collect();
   MetricFamily count = {"lazynorm_models", "Models hosted.", prometheus::MetricType::Gauge, {}};

@@ -43,6 +43,9 @@ class Metrics {
   // How long it took at the start to read all models back.
   void SetRecoverySeconds(double seconds);
 
+  // When the certificate that is served with ends; without TLS there is no such series.
+  void SetCertificateExpiry(absl::Time end);
+
   // The text format, version 0.0.4.
   std::string Expose() const;
 

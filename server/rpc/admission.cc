@@ -9,6 +9,15 @@
 
 namespace lazynorm {
 
+namespace {
+
+absl::Status TooManyStreams(int most) {
+  return MakeError(absl::StatusCode::kResourceExhausted, "TOO_MANY_STREAMS", "",
+                   absl::StrCat("expected at most ", most, " open streams"));
+}
+
+}  // namespace
+
 absl::Status StartingError() {
   return MakeError(absl::StatusCode::kUnavailable, "STARTING", "",
                    "the server is starting: models are being recovered");
@@ -36,14 +45,16 @@ absl::Status Admission::Enter(PostedCall* call, const Method& method) {
   if (method.options.always_open) {
     if (!stream) return absl::OkStatus();
     if (closed_) return DrainingError();
+    if (static_cast<int>(always_open_streams_.size()) >= kMostAlwaysOpenStreams) {
+      return TooManyStreams(kMostAlwaysOpenStreams);
+    }
     always_open_streams_.insert(call);
     return absl::OkStatus();
   }
   if (absl::Status open = CheckPhase(); !open.ok()) return open;
   if (!stream) return absl::OkStatus();
   if (static_cast<int>(streams_.size()) >= max_streams_) {
-    return MakeError(absl::StatusCode::kResourceExhausted, "TOO_MANY_STREAMS", "",
-                     absl::StrCat("expected at most ", max_streams_, " open streams"));
+    return TooManyStreams(max_streams_);
   }
   streams_.insert(call);
   return absl::OkStatus();
@@ -82,6 +93,17 @@ void Admission::Close() {
     ending = Alive(always_open_streams_);
   }
   for (const std::shared_ptr<PostedCall>& stream : ending) stream->Drain();
+}
+
+void Admission::LookAtStreams() {
+  std::vector<std::shared_ptr<PostedCall>> streams, always_open;
+  {
+    MutexLock lock(&mutex_);
+    streams = Alive(streams_);
+    always_open = Alive(always_open_streams_);
+  }
+  for (const std::shared_ptr<PostedCall>& stream : streams) stream->Look();
+  for (const std::shared_ptr<PostedCall>& stream : always_open) stream->Look();
 }
 
 void Admission::Posted() {

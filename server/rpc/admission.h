@@ -24,6 +24,9 @@ absl::Status DrainingError();
 // Decides which calls are let in and knows which are there. Thread-safe.
 class Admission {
  public:
+  // Streams of always_open methods: they are few and small, but not without end.
+  static constexpr int kMostAlwaysOpenStreams = 4096;
+
   explicit Admission(int max_streams) : max_streams_(max_streams) {}
 
   // Lets `call` in, or says why not: UNAVAILABLE (STARTING, DRAINING) or RESOURCE_EXHAUSTED
@@ -38,6 +41,9 @@ class Admission {
   void SetPhase(Phase phase);
   // Drains, and tells those streams to end too.
   void Close();
+
+  // PostedCall::Look at all streams.
+  void LookAtStreams();
 
   // Counts the calls that gRPC knows of, posted ones included, so that its queue outlives them.
   void Posted();

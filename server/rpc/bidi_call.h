@@ -37,6 +37,9 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
     };
   }
 
+  // Reading pauses while more than this waits to be sent.
+  static constexpr int64_t kMostWaitingBytes = int64_t{1} << 20;
+
   PostedBidi(const Method* method, std::shared_ptr<const Factory> factory)
       : PostedAs<Call>(method), factory_(std::move(factory)) {}
 
@@ -46,11 +49,23 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
     Advance();
   }
 
+  // Who sends nothing is told; who does not read what it is sent cannot be.
+  void Look() override {
+    MutexLock lock(&mutex_);
+    const bool wants_message = reading_ && answers_.empty();
+    if (ended_ || !QuietTooLongLocked(writing_ || wants_message)) return;
+    if (writing_) {
+      context_.TryCancel();
+    } else {
+      End(StreamIdle());
+    }
+  }
+
   void Answer(int64_t message, absl::StatusOr<Resp> answer) override {
     if (!answer.ok() && Break()) handler_->OnBroken();
     {
       MutexLock lock(&mutex_);
-      if (!ended_) answers_[message - first_] = std::move(answer);
+      if (!ended_) Keep(message, std::move(answer));
       Advance();
     }
     Release();
@@ -70,6 +85,11 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
 
   void OnGone() override {
     if (handler_ != nullptr) handler_->OnCancel();
+  }
+
+  void Keep(int64_t message, absl::StatusOr<Resp> answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (answer.ok()) waiting_bytes_ += static_cast<int64_t>(answer->ByteSizeLong());
+    answers_[message - first_] = std::move(answer);
   }
 
   // True if this is the stream's first error.
@@ -102,6 +122,8 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
       MutexLock lock(&mutex_);
       reading_ = false;
       waiting_ = true;
+      MovedLocked();
+      PauseIfTooFast();
       hand_over = TakeWaiting(may_overlap);
       if (!hand_over) Advance();
     }
@@ -113,11 +135,24 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
     {
       MutexLock lock(&mutex_);
       writing_ = false;
+      MovedLocked();
       Advance();
       hand_over = waiting_ && TakeWaiting(/*may_overlap=*/false);
     }
     if (hand_over) HandOver();
     Release();
+  }
+
+  void PauseIfTooFast() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!std::exchange(has_read_, true)) return;  // the first is the call itself
+    const absl::Duration pause = pass().SpendMessage();
+    if (pause <= absl::ZeroDuration()) return;
+    paused_ = true;
+    RunLater(pause, [this] {
+      MutexLock lock(&mutex_);
+      paused_ = false;
+      Advance();
+    });
   }
 
   // Makes room for the answer to the message that waits, if it may be handed over now.
@@ -142,7 +177,12 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
     }
     Hold();  // until it is answered
     auto self = std::static_pointer_cast<PostedBidi>(shared_from_this());
-    handler_->OnMessage(std::move(incoming_), Reply<Resp>(std::move(self), message));
+    Reply<Resp> reply(std::move(self), message);
+    if (absl::Status may = CheckModels(incoming_); !may.ok()) {
+      reply(std::move(may));
+    } else {
+      handler_->OnMessage(std::move(incoming_), std::move(reply));
+    }
     MutexLock lock(&mutex_);
     handing_over_ = false;
     Advance();
@@ -159,12 +199,18 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
         WriteFront();
       }
     }
-    const bool room = static_cast<int>(answers_.size()) < method_->options.window;
-    if (room && Open() && !ended_ && !reading_ && !waiting_ && !handing_over_ && !half_closed_) {
+    if (HasRoom() && Open() && !ended_ && !reading_ && !waiting_ && !handing_over_ && !paused_ &&
+        !half_closed_) {
       reading_ = true;
       Hold();
       stream_.Read(&incoming_, read_tag_.Send());
     }
+  }
+
+  // What a caller may leave unread is bounded in messages and in bytes.
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return static_cast<int>(answers_.size()) < method_->options.window &&
+           waiting_bytes_ <= kMostWaitingBytes;
   }
 
   // Sends the oldest answer, which is there; an error is the stream's last word.
@@ -173,6 +219,7 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
     answers_.pop_front();
     ++first_;
     if (!answer.ok()) return End(answer.status());
+    waiting_bytes_ -= static_cast<int64_t>(answer->ByteSizeLong());
     writing_ = true;
     Hold();
     method_->metrics->Sent();
@@ -200,12 +247,15 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
 
   // Of the messages handed over, oldest first, those whose answers are not yet being sent.
   std::deque<std::optional<absl::StatusOr<Resp>>> answers_ ABSL_GUARDED_BY(mutex_);
-  int64_t first_ ABSL_GUARDED_BY(mutex_) = 0;  // the message of answers_.front()
+  int64_t first_ ABSL_GUARDED_BY(mutex_) = 0;          // the message of answers_.front()
+  int64_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of the answers in answers_
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool waiting_ ABSL_GUARDED_BY(mutex_) = false;  // incoming_ holds a message not yet handed over
   bool handing_over_ ABSL_GUARDED_BY(mutex_) = false;
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool has_read_ ABSL_GUARDED_BY(mutex_) = false;
+  bool paused_ ABSL_GUARDED_BY(mutex_) = false;  // the caller was too fast
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -31,6 +31,8 @@ class Call {
   virtual void OnCancel(absl::AnyInvocable<void()> fn) = 0;
   // The first value the caller sent under this (lower case) metadata key; "" if none.
   virtual std::string Metadata(absl::string_view key) const = 0;
+  // Whether the caller may see and use this model. Those that its requests name have been checked.
+  virtual bool MayUse(absl::string_view /*model*/) const { return true; }
 };
 
 // One request, one answer. The handler gets a reference that is good until it calls Finish, which

@@ -44,6 +44,11 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
     if (!in_work_) End(DrainingError());
   }
 
+  void Look() override {
+    MutexLock lock(&mutex_);
+    if (!ended_ && QuietTooLongLocked(!in_work_ && !paused_)) End(StreamIdle());
+  }
+
   // The answer that OnEnd asked for.
   void Answer(int64_t /*message*/, absl::StatusOr<Resp> answer) override {
     {
@@ -88,8 +93,13 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
     } else if (TakeIn()) {
       method_->metrics->Received();
       Hold();
-      handler_->OnMessage(std::move(incoming_),
-                          [this](absl::Status taken) { OnTaken(std::move(taken)); });
+      if (std::exchange(has_read_, true)) pause_ = pass().SpendMessage();
+      if (absl::Status may = CheckModels(incoming_); !may.ok()) {
+        OnTaken(std::move(may));
+      } else {
+        handler_->OnMessage(std::move(incoming_),
+                            [this](absl::Status taken) { OnTaken(std::move(taken)); });
+      }
     }
     Release();
   }
@@ -116,6 +126,7 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
   bool TakeIn() {
     MutexLock lock(&mutex_);
     if (ended_) return false;
+    MovedLocked();
     in_work_ = true;
     return true;
   }
@@ -129,10 +140,22 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
       } else if (draining_) {
         End(DrainingError());
       } else {
-        Read();
+        ReadOn();
       }
     }
     Release();
+  }
+
+  // Reads the next message, not before its caller may send one.
+  void ReadOn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const absl::Duration pause = std::exchange(pause_, absl::ZeroDuration());
+    if (pause <= absl::ZeroDuration()) return Read();
+    paused_ = true;
+    RunLater(pause, [this] {
+      MutexLock lock(&mutex_);
+      paused_ = false;
+      Read();
+    });
   }
 
   void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -148,7 +171,10 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
   MemberTag<PostedClientStream, &PostedClientStream::OnProbed> probe_tag_{this};
   Req incoming_;  // gRPC's while a read is on its way, then the polling thread's
   std::unique_ptr<Handler> handler_;              // set once, by Accept, before the first read
+  bool has_read_ = false;                         // the polling thread's
+  absl::Duration pause_;                          // before the next read; of who has the message
   bool in_work_ ABSL_GUARDED_BY(mutex_) = false;  // the handler has a message, or the end
+  bool paused_ ABSL_GUARDED_BY(mutex_) = false;   // the caller was too fast
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

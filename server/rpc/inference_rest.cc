@@ -24,6 +24,10 @@ int HttpCode(absl::StatusCode code) {
     case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kOutOfRange:
       return 400;
+    case absl::StatusCode::kUnauthenticated:
+      return 401;
+    case absl::StatusCode::kPermissionDenied:
+      return 403;
     case absl::StatusCode::kNotFound:
       return 404;
     case absl::StatusCode::kAborted:
@@ -88,6 +92,10 @@ absl::StatusOr<HttpAnswer> InferenceRest::Route(const HttpRequest& request) {
   if (request.method != (infer ? "POST" : "GET")) {
     return HttpAnswer{.code = 405, .body = ErrorToJson(infer ? "expected POST" : "expected GET")};
   }
+  Pass pass;
+  RETURN_IF_ERROR(guard_.Admit(
+      AccessOf("inference.GRPCInferenceService", infer ? "ModelInfer" : "ModelMetadata"),
+      request.authorization, [&request] { return request.address; }, &pass));
   if (path.empty()) {
     inference::ServerMetadataResponse response;
     RETURN_IF_ERROR(service_.ServerMetadata({}, &response));
@@ -96,7 +104,7 @@ absl::StatusOr<HttpAnswer> InferenceRest::Route(const HttpRequest& request) {
   if (path[0] == "health" && path.size() == 2) return AnswerHealth(path[1]);
   if (path[0] != "models" || path.size() < 2) return NoSuchPath();
   path.erase(path.begin());
-  return AnswerModel(request, std::move(path));
+  return AnswerModel(request, pass, std::move(path));
 }
 
 absl::StatusOr<HttpAnswer> InferenceRest::AnswerHealth(const std::string& what) const {
@@ -106,10 +114,11 @@ absl::StatusOr<HttpAnswer> InferenceRest::AnswerHealth(const std::string& what) 
   return HttpAnswer{.code = 503, .body = "{\"ready\":false}"};
 }
 
-absl::StatusOr<HttpAnswer> InferenceRest::AnswerModel(const HttpRequest& request,
+absl::StatusOr<HttpAnswer> InferenceRest::AnswerModel(const HttpRequest& request, const Pass& pass,
                                                       std::vector<std::string> path) {
   RETURN_IF_ERROR(transport_.CheckServing());
   const std::string name = path[0];
+  RETURN_IF_ERROR(pass.CheckModel(name));
   const bool versioned = path.size() >= 3 && path[1] == "versions";
   const std::string version = versioned ? path[2] : "";
   path.erase(path.begin(), path.begin() + (versioned ? 3 : 1));

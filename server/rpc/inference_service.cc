@@ -180,13 +180,17 @@ void InferenceService::RegisterDescriptions(Async* service) {
       [this](const auto& request, auto* response) { return ModelConfig(request, response); });
   transport_.AddUnary(
       service, &Async::RequestModelStatistics, kService, "ModelStatistics",
-      [this](const auto& request, auto* response) { return ModelStatistics(request, response); });
+      [this](UnaryCall<inference::ModelStatisticsRequest, inference::ModelStatisticsResponse>& c) {
+        c.Finish(ModelStatistics(c, c.request(), c.response()));
+      });
 }
 
 void InferenceService::RegisterRepository(Async* service) {
   transport_.AddUnary(
       service, &Async::RequestRepositoryIndex, kService, "RepositoryIndex",
-      [this](const auto& request, auto* response) { return RepositoryIndex(request, response); });
+      [this](UnaryCall<inference::RepositoryIndexRequest, inference::RepositoryIndexResponse>& c) {
+        c.Finish(RepositoryIndex(c, c.request(), c.response()));
+      });
   transport_.AddUnary(service, &Async::RequestRepositoryModelLoad, kService, "RepositoryModelLoad",
                       [this](const auto& request, auto* response) {
                         return RepositoryModelLoad(request, response);
@@ -260,7 +264,8 @@ absl::Status InferenceService::ModelConfig(const inference::ModelConfigRequest& 
   return absl::OkStatus();
 }
 
-absl::Status InferenceService::ModelStatistics(const inference::ModelStatisticsRequest& request,
+absl::Status InferenceService::ModelStatistics(const Call& call,
+                                               const inference::ModelStatisticsRequest& request,
                                                inference::ModelStatisticsResponse* response) const {
   if (!request.name().empty()) {
     ASSIGN_OR_RETURN(const auto model, Find(request.name(), request.version()));
@@ -268,14 +273,16 @@ absl::Status InferenceService::ModelStatistics(const inference::ModelStatisticsR
     return absl::OkStatus();
   }
   for (const auto& model : registry_.List("", kMostModels)) {
-    Describe(*model, response->add_model_stats());
+    if (call.MayUse(model->id())) Describe(*model, response->add_model_stats());
   }
   return absl::OkStatus();
 }
 
-absl::Status InferenceService::RepositoryIndex(const inference::RepositoryIndexRequest& request,
+absl::Status InferenceService::RepositoryIndex(const Call& call,
+                                               const inference::RepositoryIndexRequest& request,
                                                inference::RepositoryIndexResponse* response) const {
   for (const auto& model : registry_.List("", kMostModels)) {
+    if (!call.MayUse(model->id())) continue;
     auto* entry = response->add_models();
     entry->set_name(model->id());
     entry->set_version(absl::StrCat(model->view()->step));
@@ -283,6 +290,7 @@ absl::Status InferenceService::RepositoryIndex(const inference::RepositoryIndexR
   }
   if (request.ready()) return absl::OkStatus();
   for (const auto& [id, status] : registry_.Damaged()) {
+    if (!call.MayUse(id)) continue;
     auto* entry = response->add_models();
     entry->set_name(id);
     entry->set_state("UNAVAILABLE");

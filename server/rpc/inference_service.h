@@ -41,9 +41,10 @@ class InferenceService {
                              inference::ModelMetadataResponse* response) const;
   absl::Status ModelConfig(const inference::ModelConfigRequest& request,
                            inference::ModelConfigResponse* response) const;
-  absl::Status ModelStatistics(const inference::ModelStatisticsRequest& request,
+  // Of the models that `call` may see.
+  absl::Status ModelStatistics(const Call& call, const inference::ModelStatisticsRequest& request,
                                inference::ModelStatisticsResponse* response) const;
-  absl::Status RepositoryIndex(const inference::RepositoryIndexRequest& request,
+  absl::Status RepositoryIndex(const Call& call, const inference::RepositoryIndexRequest& request,
                                inference::RepositoryIndexResponse* response) const;
   absl::Status RepositoryModelLoad(const inference::RepositoryModelLoadRequest& request,
                                    inference::RepositoryModelLoadResponse* response) const;

@@ -7,10 +7,13 @@
 #include <string>
 
 #include "server/metrics/rpc_metrics.h"
+#include "server/rpc/access.h"
 
 namespace lazynorm {
 
 class Admission;
+class Guard;
+class Timers;
 
 // How one method differs from the others.
 struct MethodOptions {
@@ -28,8 +31,11 @@ struct Method {
   std::string name;
   RpcType type = RpcType::kUnary;
   MethodOptions options;
+  Access access;
   RpcMetrics* metrics = nullptr;
   Admission* admission = nullptr;
+  Guard* guard = nullptr;  // null: everybody may do everything
+  Timers* timers = nullptr;
   grpc::ServerCompletionQueue* queue = nullptr;
   // Asks gRPC for one more call of this method.
   std::function<void()> post;

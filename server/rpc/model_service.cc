@@ -62,6 +62,21 @@ std::string ToToken(const std::string& id) {
   return absl::WebSafeBase64Escape(absl::StrCat(kTokenPrefix, id));
 }
 
+// Up to `most` models after an id that the caller may see.
+std::vector<std::shared_ptr<HostedModel>> ListVisible(const Registry& registry, std::string after,
+                                                      int most, const Call& call) {
+  std::vector<std::shared_ptr<HostedModel>> visible;
+  for (;;) {
+    const auto models = registry.List(after, most);
+    for (const auto& model : models) {
+      if (static_cast<int>(visible.size()) == most) return visible;
+      if (call.MayUse(model->id())) visible.push_back(model);
+    }
+    if (static_cast<int>(models.size()) < most) return visible;
+    after = models.back()->id();
+  }
+}
+
 absl::StatusOr<absl::Duration> WatchInterval(const v1::WatchModelRequest& request) {
   if (!request.has_min_interval()) return absl::Seconds(1);
   const auto& given = request.min_interval();
@@ -152,7 +167,7 @@ void ModelService::Register() {
       [this](const auto& request, auto* response) { return GetModel(request, response); });
   transport_.AddUnary(
       service, &Async::RequestListModels, kService, "ListModels",
-      [this](const auto& request, auto* response) { return ListModels(request, response); });
+      [this](UnaryCall<v1::ListModelsRequest, v1::ListModelsResponse>& call) { ListModels(call); });
   transport_.AddUnary(
       service, &Async::RequestDeleteModel, kService, "DeleteModel",
       [this](UnaryCall<v1::DeleteModelRequest, google::protobuf::Empty>& call) {
@@ -244,23 +259,23 @@ absl::Status ModelService::GetModel(const v1::GetModelRequest& request, v1::Mode
   return absl::OkStatus();
 }
 
-absl::Status ModelService::ListModels(const v1::ListModelsRequest& request,
-                                      v1::ListModelsResponse* response) {
-  if (request.page_size() < 0) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "LIMIT_EXCEEDED", "page_size",
-                     absl::StrCat("expected at least 0, got ", request.page_size()));
+void ModelService::ListModels(UnaryCall<v1::ListModelsRequest, v1::ListModelsResponse>& call) {
+  const int asked = call.request().page_size();
+  if (asked < 0) {
+    return call.Finish(MakeError(absl::StatusCode::kInvalidArgument, "LIMIT_EXCEEDED", "page_size",
+                                 absl::StrCat("expected at least 0, got ", asked)));
   }
-  ASSIGN_OR_RETURN(const std::string after, FromToken(request.page_token()));
-  const int page =
-      request.page_size() == 0 ? kDefaultPage : std::min(request.page_size(), kLargestPage);
+  const absl::StatusOr<std::string> after = FromToken(call.request().page_token());
+  if (!after.ok()) return call.Finish(after.status());
+  const int page = asked == 0 ? kDefaultPage : std::min(asked, kLargestPage);
   // One more than the page, to know whether there is another.
-  const auto models = registry_.List(after, page + 1);
+  const auto models = ListVisible(registry_, *after, page + 1, call);
   const int count = std::min(page, static_cast<int>(models.size()));
-  for (int i = 0; i < count; ++i) Describe(*models[i], response->add_models());
+  for (int i = 0; i < count; ++i) Describe(*models[i], call.response()->add_models());
   if (static_cast<int>(models.size()) > page) {
-    response->set_next_page_token(ToToken(models[page - 1]->id()));
+    call.response()->set_next_page_token(ToToken(models[page - 1]->id()));
   }
-  return absl::OkStatus();
+  call.Finish(absl::OkStatus());
 }
 
 template <class Request>

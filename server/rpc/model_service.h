@@ -34,7 +34,7 @@ class ModelService {
 
   absl::Status CreateModel(const v1::CreateModelRequest& request, v1::Model* response);
   absl::Status GetModel(const v1::GetModelRequest& request, v1::Model* response);
-  absl::Status ListModels(const v1::ListModelsRequest& request, v1::ListModelsResponse* response);
+  void ListModels(UnaryCall<v1::ListModelsRequest, v1::ListModelsResponse>& call);
   void UpdateModel(UnaryCall<v1::UpdateModelRequest, v1::Model>& call);
   void GetModelState(UnaryCall<v1::GetModelStateRequest, v1::GetModelStateResponse>& call);
   void CopyModel(UnaryCall<v1::CopyModelRequest, v1::Model>& call);

@@ -1,9 +1,32 @@
 #include "server/rpc/posted_call.h"
 
+#include <spdlog/spdlog.h>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "model/errors.h"
+#include "model/status_macros.h"
+#include "server/base/log_text.h"
 #include "server/rpc/admission.h"
+#include "server/rpc/timer.h"
 
 namespace lazynorm {
+namespace {
+
+constexpr size_t kMostModelText = 256;  // of an audit record
+
+absl::string_view ViewOf(grpc::string_ref text) {
+  return {text.data(), text.size()};
+}
+
+// An address without the port, which is another for each connection: "ipv4:127.0.0.1:4711".
+std::string WithoutPort(const std::string& peer) {
+  return absl::StartsWith(peer, "ip") ? peer.substr(0, peer.rfind(':')) : peer;
+}
+
+}  // namespace
 
 void PostedCall::Post() {
   self_ = shared_from_this();
@@ -28,7 +51,7 @@ void PostedCall::OnRequest(bool ok) {
   method_->post();
   arrival_ = std::chrono::steady_clock::now();
   method_->metrics->Started();
-  if (absl::Status let_in = method_->admission->Enter(this, *method_); let_in.ok()) {
+  if (absl::Status let_in = LetIn(); let_in.ok()) {
     Accept();
   } else {
     Refuse(std::move(let_in));
@@ -41,6 +64,53 @@ void PostedCall::OnRequest(bool ok) {
   }
   if (over) CallIsOver();
   Release();
+}
+
+absl::Status PostedCall::LetIn() {
+  if (method_->guard != nullptr) {
+    const auto& metadata = context_.client_metadata();
+    const auto found = metadata.find("authorization");
+    RETURN_IF_ERROR(method_->guard->Admit(
+        method_->access, found == metadata.end() ? absl::string_view() : ViewOf(found->second),
+        [this] { return CallerName(); }, &pass_));
+  }
+  return method_->admission->Enter(this, *method_);
+}
+
+// By its token, its certificate or its address, whichever there is first.
+std::string PostedCall::CallerName() const {
+  if (!pass_.name().empty()) return std::string(pass_.name());
+  const std::shared_ptr<const grpc::AuthContext> auth = context_.auth_context();
+  if (auth != nullptr && auth->IsPeerAuthenticated()) {
+    const std::vector<grpc::string_ref> names = auth->FindPropertyValues("x509_common_name");
+    if (!names.empty()) return absl::StrCat("certificate:", ViewOf(names[0]));
+  }
+  return WithoutPort(context_.peer());
+}
+
+void PostedCall::NoteModel(const std::string& model) {
+  MutexLock lock(&mutex_);
+  if (models_.size() >= kMostModelText) return;
+  absl::StrAppend(&models_, models_.empty() ? "" : ",",
+                  absl::CHexEscape(model.substr(0, kMostModelText)));
+}
+
+void PostedCall::Audit(absl::StatusCode code) const {
+  spdlog::info("event=audit caller={} method={}/{} model={} code={}",
+               LogText(absl::CHexEscape(CallerName())), method_->service, method_->name,
+               LogText(models_), absl::StatusCodeToString(code));
+}
+
+absl::Status PostedCall::StreamIdle() {
+  return MakeError(absl::StatusCode::kResourceExhausted, "STREAM_IDLE", "",
+                   "no message came for too long; begin another stream");
+}
+
+void PostedCall::RunLater(absl::Duration pause, absl::AnyInvocable<void()> fn) {
+  method_->timers->RunAt(
+      method_->queue, absl::Now() + pause, [weak = weak_from_this(), fn = std::move(fn)]() mutable {
+        if (const std::shared_ptr<PostedCall> alive = weak.lock(); alive != nullptr) fn();
+      });
 }
 
 void PostedCall::OnDone(bool /*ok*/) {
@@ -106,6 +176,7 @@ void PostedCall::OnEnd(bool ok) {
 void PostedCall::Count(absl::StatusCode code) {
   const auto elapsed = std::chrono::steady_clock::now() - arrival_;
   method_->metrics->Finished(code, absl::FromChrono(elapsed));
+  if (method_->access.audited) Audit(code);
 }
 
 absl::StatusCode PostedCall::CancelCode() const {

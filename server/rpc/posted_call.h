@@ -15,7 +15,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "server/base/mutex.h"
+#include "server/rpc/guard.h"
 #include "server/rpc/method.h"
+#include "server/rpc/named_models.h"
 #include "server/rpc/tag.h"
 
 namespace lazynorm {
@@ -35,6 +37,10 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
 
   // Asks a stream to end when the messages in work are answered. From any thread.
   virtual void Drain() {}
+  // Called for streams now and then, on a polling thread: ends one whose caller has neither sent
+  // nor taken anything at kQuietLooks of these looks, though it is the caller's turn.
+  virtual void Look() {}
+  static constexpr int kQuietLooks = 4;
 
  protected:
   // To be called first, with the tag of gRPC's request operation still to be given to gRPC.
@@ -60,6 +66,32 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   // went away looks like: only the fate of the last operation tells, and then it is counted.
   void EndUnsureLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // PERMISSION_DENIED if the caller may not use a model that `message` names. The names are noted
+  // for the audit.
+  template <typename Message>
+  absl::Status CheckModels(const Message& message) {
+    absl::Status status;
+    if (method_->guard == nullptr && !method_->access.audited) return status;
+    ForEachNamedModel(message, [&](const std::string& model) {
+      if (method_->access.audited) NoteModel(model);
+      if (status.ok()) status = pass_.CheckModel(model);
+    });
+    return status;
+  }
+  const Pass& pass() const { return pass_; }
+
+  // The caller sent or took something. Cheap.
+  void MovedLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { quiet_looks_ = 0; }
+  // One more Look: whether it has been the caller's turn for long enough.
+  bool QuietTooLongLocked(bool callers_turn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    quiet_looks_ = callers_turn ? quiet_looks_ + 1 : 0;
+    return quiet_looks_ > kQuietLooks;
+  }
+  // The end of a stream that waited for a message in vain. RESOURCE_EXHAUSTED: it may come again.
+  static absl::Status StreamIdle();
+  // Runs `fn` after a pause on a polling thread, unless the call is gone then.
+  void RunLater(absl::Duration pause, absl::AnyInvocable<void()> fn);
+
   absl::Time Deadline() const;
   bool Cancelled() const;
   void SetOnCancel(absl::AnyInvocable<void()> fn);
@@ -74,11 +106,15 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
 
  private:
+  absl::Status LetIn();
+  std::string CallerName() const;
+  void NoteModel(const std::string& model);
+  void Audit(absl::StatusCode code) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnRequest(bool ok);
   void OnDone(bool ok);
   void CallIsOver();
   void OnEnd(bool ok);
-  void Count(absl::StatusCode code);
+  void Count(absl::StatusCode code) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusCode CancelCode() const;
 
   MemberTag<PostedCall, &PostedCall::OnRequest> request_tag_{this};
@@ -87,6 +123,9 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   std::atomic<int> holds_ = 0;
   std::shared_ptr<PostedCall> self_;  // set by Post, taken by the last Release
   std::chrono::steady_clock::time_point arrival_;
+  Pass pass_;                                   // set before the call is accepted
+  std::string models_ ABSL_GUARDED_BY(mutex_);  // for the audit
+  int quiet_looks_ ABSL_GUARDED_BY(mutex_) = 0;
   // Several polling threads may take the two events of a short call in either order.
   bool begun_ ABSL_GUARDED_BY(mutex_) = false;
   bool over_ ABSL_GUARDED_BY(mutex_) = false;
@@ -104,6 +143,7 @@ class PostedAs : public PostedCall, public Interface {
   bool cancelled() const override { return Cancelled(); }
   void OnCancel(absl::AnyInvocable<void()> fn) override { SetOnCancel(std::move(fn)); }
   std::string Metadata(absl::string_view key) const override { return MetadataValue(key); }
+  bool MayUse(absl::string_view model) const override { return pass().MayUse(model); }
 };
 
 }  // namespace lazynorm

@@ -69,6 +69,12 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
     Finish(DrainingError());
   }
 
+  // A caller that does not read cannot be told why, either.
+  void Look() override {
+    MutexLock lock(&this->mutex_);
+    if (!this->ended_ && this->QuietTooLongLocked(writing_)) this->context_.TryCancel();
+  }
+
  private:
   struct Waiting {
     Resp response;
@@ -77,16 +83,22 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
 
   void Accept() override {
     this->method_->metrics->Received();
+    absl::Status may = this->CheckModels(this->request_);
+    if (!may.ok()) return Finish(std::move(may));
     (*handler_)(std::static_pointer_cast<PostedServerStream>(this->shared_from_this()));
   }
 
-  void Refuse(absl::Status status) override { Finish(std::move(status)); }
+  void Refuse(absl::Status status) override {
+    this->CheckModels(this->request_).IgnoreError();  // for the audit
+    Finish(std::move(status));
+  }
 
   void OnWritten(bool ok) {
     absl::AnyInvocable<void()> written;
     {
       MutexLock lock(&this->mutex_);
       writing_ = false;
+      this->MovedLocked();
       written = std::exchange(written_, nullptr);
       Advance();
     }

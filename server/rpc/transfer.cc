@@ -171,6 +171,7 @@ absl::StatusOr<std::shared_ptr<HostedModel>> Transfer::Create(const std::string&
     ASSIGN_OR_RETURN(spec, FromProto(*given));
   } else if (const auto kept = read.metadata.find(kSpec); kept != read.metadata.end()) {
     ASSIGN_OR_RETURN(spec, SpecFromJson(kept->second));
+    spec.learning.shadow_of.clear();  // none was written; the caller may not be allowed to use it
   } else {
     return InvalidSpec("spec", absl::StrCat("expected one, as the file has no ", kSpec));
   }

@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "server/rpc/guard.h"
 
 // gRPC's headers are compiled into this program, but the queue that hands an operation from one
 // thread to another is not, so ThreadSanitizer cannot see that it does. Only races between lines of
@@ -34,6 +37,11 @@ namespace {
 constexpr int kPostedUnary = 16;
 constexpr int kPostedStreams = 2;
 
+constexpr int kConcurrentCalls = 1000;  // of one connection; more wait at the caller
+constexpr int kKeepaliveMs = 60'000;
+constexpr int kKeepaliveTimeoutMs = 20'000;
+constexpr int kMostPingsMs = 10'000;  // a caller that asks more often is sent away
+
 }  // namespace
 
 Transport::Transport(TransportOptions options, Metrics& metrics)
@@ -51,7 +59,10 @@ Method* Transport::AddMethod(absl::string_view service, absl::string_view name, 
   method->type = type;
   method->options = options;
   method->metrics = metrics_.AddRpc(service, name, type);
+  method->access = AccessOf(service, name);
   method->admission = &admission_;
+  method->guard = options_.guard != nullptr && options_.guard->active() ? options_.guard : nullptr;
+  method->timers = &timers_;
   methods_.push_back(std::move(method));
   return methods_.back().get();
 }
@@ -59,15 +70,13 @@ Method* Transport::AddMethod(absl::string_view service, absl::string_view name, 
 absl::Status Transport::Start() {
   if (absl::Status complete = CheckEveryMethodHasAHandler(); !complete.ok()) return complete;
   grpc::ServerBuilder builder;
-  builder.SetMaxReceiveMessageSize(options_.max_message_bytes);
-  builder.SetMaxSendMessageSize(-1);
-  // Otherwise two servers would share a port without a word.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  SetChannelArguments(builder);
   ports_.assign(options_.listen.size(), 0);
-  const auto credentials =
-      options_.credentials != nullptr ? options_.credentials : grpc::InsecureServerCredentials();
   for (size_t i = 0; i < options_.listen.size(); ++i) {
-    builder.AddListeningPort(options_.listen[i], credentials, &ports_[i]);
+    const std::string& address = options_.listen[i];
+    const bool plain = options_.credentials == nullptr || absl::StartsWith(address, "unix");
+    builder.AddListeningPort(
+        address, plain ? grpc::InsecureServerCredentials() : options_.credentials, &ports_[i]);
   }
   for (const std::unique_ptr<grpc::Service>& service : services_) {
     builder.RegisterService(service.get());
@@ -83,7 +92,30 @@ absl::Status Transport::Start() {
   for (int i = 0; i < std::max(options_.polling_threads, 1); ++i) {
     pollers_.emplace_back([this] { Poll(); });
   }
+  LookAtStreamsLater();
   return absl::OkStatus();
+}
+
+void Transport::SetChannelArguments(grpc::ServerBuilder& builder) const {
+  builder.SetMaxReceiveMessageSize(options_.max_message_bytes);
+  builder.SetMaxSendMessageSize(-1);
+  // Otherwise two servers would share a port without a word.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             std::max(kConcurrentCalls, options_.max_streams));
+  // A caller that is gone without a word is found out, and ours may find out about us.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMostPingsMs);
+}
+
+void Transport::LookAtStreamsLater() {
+  if (options_.max_stream_idle == absl::InfiniteDuration()) return;
+  RunAt(absl::Now() + options_.max_stream_idle / PostedCall::kQuietLooks, [this] {
+    admission_.LookAtStreams();
+    LookAtStreamsLater();
+  });
 }
 
 absl::Status Transport::CannotListen() {

@@ -30,10 +30,15 @@ namespace lazynorm {
 struct TransportOptions {
   // "127.0.0.1:50051", "127.0.0.1:0" (a free port), "unix:/run/lazynorm.sock".
   std::vector<std::string> listen = {"127.0.0.1:50051"};
-  std::shared_ptr<grpc::ServerCredentials> credentials;  // null: plain text
-  int max_message_bytes = 64 << 20;                      // received
-  int max_streams = 256;    // open at once, always_open ones not counted
+  // Null: plain text. What comes over a unix socket always is.
+  std::shared_ptr<grpc::ServerCredentials> credentials;
+  int max_message_bytes = 64 << 20;  // received
+  int max_streams = 256;             // open at once, always_open ones not counted
+  // A stream whose caller has neither sent nor taken anything for this long, though it is its turn,
+  // is ended; for up to a quarter longer it may live.
+  absl::Duration max_stream_idle = absl::Hours(1);
   int polling_threads = 1;  // more than one a core costs CPU; handlers then run concurrently
+  Guard* guard = nullptr;   // who is let in; null: everybody. Outlives the transport.
 };
 
 // The gRPC server: generated services, their handlers, and the threads that carry calls between
@@ -161,6 +166,8 @@ class Transport {
                     MethodOptions options);
   absl::Status CheckEveryMethodHasAHandler() const;
   absl::Status CannotListen();
+  void SetChannelArguments(grpc::ServerBuilder& builder) const;
+  void LookAtStreamsLater();
   void Poll();
 
   const TransportOptions options_;

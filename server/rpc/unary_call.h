@@ -54,11 +54,14 @@ class PostedUnaryCall final : public PostedAs<UnaryCall<Req, Resp>> {
   void Accept() override {
     this->method_->metrics->Received();
     this->Hold();  // until Finish
+    absl::Status may = this->CheckModels(this->request_);
+    if (!may.ok()) return Finish(std::move(may));
     (*handler_)(*this);
   }
 
   void Refuse(absl::Status status) override {
     this->Hold();
+    this->CheckModels(this->request_).IgnoreError();  // for the audit
     Finish(std::move(status));
   }
 

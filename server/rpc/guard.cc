@@ -1,0 +1,79 @@
+#include "server/rpc/guard.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "model/errors.h"
+#include "model/status_macros.h"
+
+namespace lazynorm {
+namespace {
+
+constexpr absl::string_view kBearer = "bearer ";  // RFC 6750, section 2.1; any case
+
+absl::Status Unauthenticated(absl::string_view message) {
+  return MakeError(absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED", "", message);
+}
+
+absl::Status PermissionDenied(absl::string_view message) {
+  return MakeError(absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED", "", message);
+}
+
+absl::Status CheckRole(const Caller& caller, const Access& access) {
+  if (caller.role < access.role) {
+    return PermissionDenied(absl::StrCat("expected the role ", NameOf(access.role),
+                                         ", the token of ", caller.name, " has ",
+                                         NameOf(caller.role)));
+  }
+  if (access.all_models && !caller.models.empty()) {
+    return PermissionDenied(
+        absl::StrCat("expected a token for all models, that of ", caller.name, " is for some"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Pass::CheckModel(absl::string_view model) const {
+  if (MayUse(model)) return absl::OkStatus();
+  return PermissionDenied(absl::StrCat("the token of ", caller_->name, " is not for this model"));
+}
+
+absl::Duration Pass::SpendMessage() const {
+  return account_ == nullptr ? absl::ZeroDuration() : account_->Spend(absl::Now());
+}
+
+absl::StatusOr<std::shared_ptr<const Caller>> Guard::Identify(
+    absl::string_view authorization) const {
+  if (authorization.empty()) {
+    return Unauthenticated("expected metadata \"authorization: Bearer TOKEN\", got none");
+  }
+  if (!absl::StartsWithIgnoreCase(authorization, kBearer)) {
+    return Unauthenticated("authorization: expected \"Bearer TOKEN\"");
+  }
+  authorization.remove_prefix(kBearer.size());
+  std::shared_ptr<const Caller> caller =
+      tokens_.Get()->Find(absl::StripAsciiWhitespace(authorization));
+  if (caller == nullptr) return Unauthenticated("authorization: the token is not known");
+  return caller;
+}
+
+absl::Status Guard::Admit(const Access& access, absl::string_view authorization,
+                          absl::FunctionRef<std::string()> address, Pass* pass) {
+  if (access.role == Role::kNobody) return absl::OkStatus();
+  std::shared_ptr<const Caller> caller;
+  if (closed_) {
+    ASSIGN_OR_RETURN(caller, Identify(authorization));
+    *pass = Pass(caller, nullptr);
+    RETURN_IF_ERROR(CheckRole(*caller, access));
+  }
+  if (!limits_.enabled()) return absl::OkStatus();
+  const absl::Time now = absl::Now();
+  auto account = limits_.AccountOf(caller != nullptr ? caller->name : address(), now);
+  RETURN_IF_ERROR(account->Enter(now));
+  *pass = Pass(std::move(caller), std::move(account));
+  return absl::OkStatus();
+}
+
+}  // namespace lazynorm

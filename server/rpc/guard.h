@@ -1,0 +1,80 @@
+#ifndef LAZYNORM_SERVER_RPC_GUARD_H_
+#define LAZYNORM_SERVER_RPC_GUARD_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "server/base/published.h"
+#include "server/rpc/access.h"
+#include "server/rpc/caller_limits.h"
+#include "server/rpc/tokens.h"
+
+namespace lazynorm {
+
+// What a call was let in with, for as long as it lives. A default one is that of a server without
+// tokens and limits. Movable; otherwise thread-compatible.
+class Pass {
+ public:
+  Pass() = default;
+  Pass(std::shared_ptr<const Caller> caller, std::shared_ptr<CallerAccount> account)
+      : caller_(std::move(caller)), account_(std::move(account)) {}
+  Pass(Pass&& other) noexcept { *this = std::move(other); }
+  Pass& operator=(Pass&& other) noexcept {
+    caller_.swap(other.caller_);
+    account_.swap(other.account_);
+    return *this;
+  }
+  ~Pass() {
+    if (account_ != nullptr) account_->Leave();
+  }
+
+  // Whose token it was, "" without tokens.
+  absl::string_view name() const { return caller_ == nullptr ? "" : caller_->name; }
+  bool MayUse(absl::string_view model) const {
+    return caller_ == nullptr || caller_->MayUse(model);
+  }
+  // PERMISSION_DENIED for a model that the token is not for, whether it is there or not.
+  absl::Status CheckModel(absl::string_view model) const;
+  // A further message has come: how long to wait before the next is read.
+  absl::Duration SpendMessage() const;
+
+ private:
+  std::shared_ptr<const Caller> caller_;
+  std::shared_ptr<CallerAccount> account_;
+};
+
+// Decides who may call, and how much. Thread-safe.
+class Guard {
+ public:
+  // `tokens`: null lets everybody do everything.
+  explicit Guard(std::shared_ptr<const Tokens> tokens, CallerLimitOptions limits = {})
+      : closed_(tokens != nullptr), tokens_(std::move(tokens)), limits_(limits) {}
+
+  // False if everybody may do everything, as much as they like.
+  bool active() const { return closed_ || limits_.enabled(); }
+  // For the calls that come from now on. Only where there were tokens before.
+  void SetTokens(std::shared_ptr<const Tokens> tokens) { tokens_.Set(std::move(tokens)); }
+
+  // Lets a call in, or says why not: UNAUTHENTICATED; PERMISSION_DENIED; RESOURCE_EXHAUSTED, reason
+  // RATE_LIMITED. `authorization` is what it sent under that name, `address` says where it comes
+  // from. `pass` has the caller's name as soon as that is known.
+  absl::Status Admit(const Access& access, absl::string_view authorization,
+                     absl::FunctionRef<std::string()> address, Pass* pass);
+
+ private:
+  absl::StatusOr<std::shared_ptr<const Caller>> Identify(absl::string_view authorization) const;
+
+  const bool closed_;
+  Published<Tokens> tokens_;
+  CallerLimits limits_;
+};
+
+}  // namespace lazynorm
+
+#endif  // LAZYNORM_SERVER_RPC_GUARD_H_
