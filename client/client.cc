@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "client/pipeline.h"
 #include "client/retry.h"
+#include "client/security.h"
 #include "client/status.h"
 #include "google/protobuf/empty.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -38,9 +39,11 @@ template <typename Stub, typename Request, typename Response>
 using UnaryMethod = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
 
 template <typename Stub, typename Request, typename Response>
-absl::StatusOr<Response> CallOnce(Stub& stub, UnaryMethod<Stub, Request, Response> method,
+absl::StatusOr<Response> CallOnce(const ClientOptions& options, Stub& stub,
+                                  UnaryMethod<Stub, Request, Response> method,
                                   const Request& request, absl::Time deadline) {
   grpc::ClientContext context;
+  Authorize(options, &context);
   context.set_deadline(absl::ToChronoTime(deadline));
   Response response;
   const absl::Status status = FromGrpc((stub.*method)(&context, request, &response));
@@ -51,7 +54,7 @@ absl::StatusOr<Response> CallOnce(Stub& stub, UnaryMethod<Stub, Request, Respons
 template <typename Stub, typename Request, typename Response>
 absl::StatusOr<Response> Call(const ClientOptions& options, Stub& stub,
                               UnaryMethod<Stub, Request, Response> method, const Request& request) {
-  return CallOnce(stub, method, request, absl::Now() + options.timeout);
+  return CallOnce(options, stub, method, request, absl::Now() + options.timeout);
 }
 
 template <typename Stub, typename Request, typename Response>
@@ -61,7 +64,7 @@ absl::StatusOr<Response> CallWithRetry(const ClientOptions& options, Stub& stub,
   const absl::Time deadline = absl::Now() + options.timeout;
   Backoff backoff(options, deadline);
   for (;;) {
-    absl::StatusOr<Response> response = CallOnce(stub, method, request, deadline);
+    absl::StatusOr<Response> response = CallOnce(options, stub, method, request, deadline);
     if (response.ok() || !backoff.WaitAfter(response.status())) return response;
   }
 }
@@ -73,7 +76,8 @@ Request Named(absl::string_view model) {
   return request;
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
+std::shared_ptr<grpc::Channel> MakeChannel(
+    const ClientOptions& options, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   grpc::ChannelArguments arguments;
   arguments.SetLoadBalancingPolicyName("round_robin");
   arguments.SetMaxReceiveMessageSize(-1);
@@ -87,7 +91,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
                    static_cast<int>(absl::ToInt64Milliseconds(options.longest_backoff)));
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
                    static_cast<int>(absl::ToInt64Milliseconds(options.first_backoff)));
-  return grpc::CreateCustomChannel(options.target, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(options.target, credentials, arguments);
 }
 
 // Gives each request a request_id before it goes down the stream.
@@ -113,7 +117,9 @@ absl::StatusOr<Client> Client::Connect(ClientOptions options) {
     return absl::InvalidArgumentError(
         absl::StrCat("timeout: expected more than 0, got ", absl::FormatDuration(options.timeout)));
   }
-  auto stubs = std::make_shared<const Stubs>(MakeChannel(options));
+  const auto credentials = ChannelCredentials(options);
+  if (!credentials.ok()) return credentials.status();
+  auto stubs = std::make_shared<const Stubs>(MakeChannel(options, *credentials));
   return Client(std::move(options), std::move(stubs));
 }
 
@@ -223,6 +229,7 @@ absl::Status Client::DeleteCheckpoint(absl::string_view model,
 absl::Status Client::Backup(
     const std::function<bool(absl::string_view data, int64_t size)>& on_piece) const {
   grpc::ClientContext context;
+  Authorize(options_, &context);
   const auto reader = stubs_->models->Backup(&context, v1::BackupRequest());
   v1::BackupResponse response;
   while (reader->Read(&response)) {
@@ -238,6 +245,7 @@ absl::Status Client::ExportModel(
     absl::string_view model, v1::ExportFormat format,
     const std::function<bool(absl::string_view data)>& on_piece) const {
   grpc::ClientContext context;
+  Authorize(options_, &context);
   v1::ExportModelRequest request;
   request.set_model(std::string(model));
   request.set_format(format);
@@ -255,6 +263,7 @@ absl::Status Client::ExportModel(
 absl::StatusOr<v1::Model> Client::ImportModel(
     v1::ImportModelRequest first, const std::function<absl::StatusOr<std::string>()>& next) const {
   grpc::ClientContext context;
+  Authorize(options_, &context);
   v1::Model model;
   const auto writer = stubs_->models->ImportModel(&context, &model);
   v1::ImportModelRequest message = std::move(first);
@@ -279,6 +288,7 @@ absl::Status Client::WatchModel(
     const v1::WatchModelRequest& request,
     const std::function<bool(const v1::ModelStatus&)>& on_status) const {
   grpc::ClientContext context;
+  Authorize(options_, &context);
   const auto reader = stubs_->models->WatchModel(&context, request);
   v1::ModelStatus status;
   while (reader->Read(&status)) {
@@ -297,7 +307,9 @@ absl::StatusOr<v1::TrainResponse> Client::Train(v1::TrainRequest request) const 
 
 std::unique_ptr<TrainStream> Client::OpenTrainStream(int window,
                                                      TrainStream::OnAnswer on_answer) const {
-  auto start = [stubs = stubs_](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
+  auto start = [options = options_, stubs = stubs_](grpc::ClientContext* context,
+                                                    grpc::CompletionQueue* queue) {
+    Authorize(options, context);
     return stubs->training->PrepareAsyncTrainStream(context, queue);
   };
   return std::make_unique<IdentifiedTrainStream>(
@@ -312,7 +324,9 @@ absl::StatusOr<v1::PredictResponse> Client::Predict(const v1::PredictRequest& re
 
 std::unique_ptr<PredictStream> Client::OpenPredictStream(int window,
                                                          PredictStream::OnAnswer on_answer) const {
-  auto start = [stubs = stubs_](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
+  auto start = [options = options_, stubs = stubs_](grpc::ClientContext* context,
+                                                    grpc::CompletionQueue* queue) {
+    Authorize(options, context);
     return stubs->prediction->PrepareAsyncPredictStream(context, queue);
   };
   return std::make_unique<Pipeline<v1::PredictRequest, v1::PredictResponse>>(
@@ -326,6 +340,7 @@ absl::StatusOr<v1::EvaluateResponse> Client::Evaluate(const v1::EvaluateRequest&
 
 absl::StatusOr<v1::EvaluateResponse> Client::EvaluateStream(const NextEvaluateRequest& next) const {
   grpc::ClientContext context;
+  Authorize(options_, &context);
   v1::EvaluateResponse response;
   const auto writer = stubs_->prediction->EvaluateStream(&context, &response);
   for (;;) {

@@ -34,6 +34,12 @@ struct ClientOptions {
   // host:port, unix:/path, or any other name gRPC resolves. All addresses behind the name are used
   // in turn (round_robin).
   std::string target = "127.0.0.1:50051";
+  // TLS; asked for by any of the three files, too. PEM: the authorities that the server's
+  // certificate may be signed by (none: the system's), and what the server knows this client by.
+  bool tls = false;
+  std::string tls_ca, tls_cert, tls_key;
+  // A bearer token, sent with each call. In plain text only to this machine.
+  std::string token;
   // Deadline of a unary call with all its retries. Streams have none.
   absl::Duration timeout = absl::Seconds(30);
   // During a call, how long to wait for a sign of life before asking for one.
@@ -71,7 +77,8 @@ using PredictStream = ClientStream<v1::PredictRequest, v1::PredictResponse>;
 class Client {
  public:
   // Checks the options. The connection itself is made by the first call.
-  // INVALID_ARGUMENT: empty target or a timeout that is not positive.
+  // INVALID_ARGUMENT: empty target, a timeout that is not positive, a file that cannot be read, or
+  // a token that would go to another machine in plain text.
   static absl::StatusOr<Client> Connect(ClientOptions options);
 
   // The same connection with another deadline.

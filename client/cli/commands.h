@@ -27,6 +27,7 @@ void AddUnfreeze(CLI::App& app, Session& session);
 void AddState(CLI::App& app, Session& session);
 void AddWatch(CLI::App& app, Session& session);
 void AddHealth(CLI::App& app, Session& session);
+void AddToken(CLI::App& app, Session& session);
 
 }  // namespace lazynorm
 

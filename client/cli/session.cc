@@ -1,5 +1,6 @@
 #include "client/cli/session.h"
 
+#include <fstream>
 #include <iostream>
 #include <map>
 #include <utility>
@@ -43,6 +44,27 @@ void AddCommands(CLI::App& app, Session& session) {
   AddState(app, session);
   AddWatch(app, session);
   AddHealth(app, session);
+  AddToken(app, session);
+}
+
+// How to reach a server that does not let in everybody.
+void AddSecurity(CLI::App& app, Session& session) {
+  app.add_flag("--tls", session.tls, "TLS, to a server with a certificate that this system trusts");
+  app.add_option("--tls-ca", session.tls_ca, "TLS; the authorities to trust instead, a PEM file")
+      ->envname("LAZYNORM_TLS_CA")
+      ->type_name("FILE");
+  app.add_option("--tls-cert", session.tls_cert, "A certificate of your own for it, a PEM file")
+      ->envname("LAZYNORM_TLS_CERT")
+      ->type_name("FILE");
+  app.add_option("--tls-key", session.tls_key, "The private key of that, a PEM file")
+      ->envname("LAZYNORM_TLS_KEY")
+      ->type_name("FILE");
+  app.add_option("--token", session.token,
+                 "The bearer token; who may list processes reads it on the command line")
+      ->envname("LAZYNORM_TOKEN")
+      ->type_name("TOKEN");
+  app.add_option("--token-file", session.token_file, "A file with the bearer token")
+      ->type_name("FILE");
 }
 
 // Help and version are no errors to CLI11's caller; all else is wrong usage.
@@ -63,6 +85,16 @@ absl::StatusOr<Client> Session::Connect() const {
   options.target = server;
   if (!absl::ParseDuration(timeout, &options.timeout)) {
     return InputError(absl::StrCat("--timeout: expected a duration like 30s, got ", timeout));
+  }
+  options.tls = tls;
+  options.tls_ca = tls_ca;
+  options.tls_cert = tls_cert;
+  options.tls_key = tls_key;
+  options.token = token;
+  if (!token_file.empty()) {
+    if (!token.empty()) return InputError("expected --token or --token-file, got both");
+    std::ifstream file(token_file);
+    if (!(file >> options.token)) return InputError(absl::StrCat("cannot read ", token_file));
   }
   absl::StatusOr<Client> client = Client::Connect(std::move(options));
   return client.ok() ? client : InputError(client.status().message());
@@ -124,6 +156,7 @@ int RunCli(int argc, const char* const* argv) {
   app.add_option("--timeout", session.timeout, "For each call but streams")
       ->type_name("DURATION")
       ->capture_default_str();
+  AddSecurity(app, session);
   AddCommands(app, session);
   try {
     app.parse(argc, argv);

@@ -18,9 +18,13 @@ namespace lazynorm {
 struct Session {
   std::string server = "127.0.0.1:50051";
   std::string timeout = "30s";
+  bool tls = false;
+  std::string tls_ca, tls_cert, tls_key;
+  std::string token, token_file;  // one of them at most
   absl::Status result;
 
-  // InputError: a timeout that is not a duration.
+  // InputError: a timeout that is not a duration, a file that cannot be read, a token in plain
+  // text.
   absl::StatusOr<Client> Connect() const;
 };
 

@@ -63,6 +63,44 @@ TEST(OptionsTest, WhatIsOutOfRangeIsNamed) {
                   [time](Options& o) { o.remember_predictions_for = time; });
   }
   ExpectRefused("max_streams", [](Options& o) { o.max_streams = 0; });
+  ExpectRefused("max_stream_idle", [](Options& o) { o.max_stream_idle = absl::ZeroDuration(); });
+  ExpectRefused("max_calls_per_second", [](Options& o) { o.max_calls_per_second = -1; });
+  ExpectRefused("max_calls_in_flight", [](Options& o) { o.max_calls_in_flight = -1; });
+}
+
+TEST(OptionsTest, ACertificateAndItsKeyGoTogether) {
+  ExpectRefused("tls_key", [](Options& o) { o.tls_cert = "cert.pem"; });
+  ExpectRefused("tls_key", [](Options& o) { o.tls_key = "key.pem"; });
+  ExpectRefused("tls_client_ca", [](Options& o) { o.tls_client_ca = "ca.pem"; });
+}
+
+constexpr const char* kOpen[] = {
+    "0.0.0.0:50051",  "[::]:50051",        "192.168.1.2:50051",     ":50051",
+    "*:50051",        "example.com:50051", "127.example.com:50051", "dns:127.0.0.1:50051",
+    "128.0.0.1:50051"};
+constexpr const char* kLocal[] = {
+    "127.0.0.1:0",           "127.1.2.3:50051",         "[::1]:50051",
+    "localhost:50051",       "unix:/run/lazynorm.sock", "unix:///run/lazynorm.sock",
+    "unix-abstract:lazynorm"};
+
+TEST(OptionsTest, PlainTextStaysOnThisMachineUnlessItIsMeant) {
+  for (const char* address : kOpen) {
+    EXPECT_FALSE(IsLocal(address)) << address;
+    Options options;
+    options.listen = {"127.0.0.1:0", address};
+    EXPECT_THAT(std::string(Validate(options).message()), HasSubstr("in plain text")) << address;
+    options.insecure = true;
+    EXPECT_TRUE(Validate(options).ok()) << address;
+    options.insecure = false;
+    options.tls_cert = options.tls_key = "some.pem";
+    EXPECT_TRUE(Validate(options).ok()) << address;
+  }
+  for (const char* address : kLocal) {
+    EXPECT_TRUE(IsLocal(address)) << address;
+    Options options;
+    options.listen = {address};
+    EXPECT_TRUE(Validate(options).ok()) << address;
+  }
 }
 
 }  // namespace

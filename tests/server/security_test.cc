@@ -1,0 +1,364 @@
+// Tokens, roles, patterns, limits of each caller and the audit, over a real socket.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <openssl/sha.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "inference/inference_service.grpc.pb.h"
+#include "tests/support/server_fixture.h"
+
+namespace lazynorm {
+namespace {
+
+using grpc::StatusCode;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+const ErrorDetails kUnauthenticated = Error(StatusCode::UNAUTHENTICATED, "UNAUTHENTICATED");
+const ErrorDetails kDenied = Error(StatusCode::PERMISSION_DENIED, "PERMISSION_DENIED");
+const ErrorDetails kLimited = Error(StatusCode::RESOURCE_EXHAUSTED, "RATE_LIMITED");
+
+// A line of the tokens file for the token NAME-secret.
+std::string Line(const std::string& name, const std::string& role, const std::string& models = "") {
+  const std::string token = name + "-secret";
+  std::string hash(SHA256_DIGEST_LENGTH, '\0');
+  SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(),
+         reinterpret_cast<unsigned char*>(hash.data()));
+  return absl::StrCat(name, " ", role, " ", absl::BytesToHexString(hash), " ", models, "\n");
+}
+
+class SecurityTest : public ServerFixture {
+ protected:
+  void SetUp() override {
+    Write(absl::StrCat(Line("root", "admin"), Line("reader", "predict"), Line("feeder", "train"),
+                       Line("team", "admin", "team-*"), Line("half", "train", "team-*")));
+    Options options = TestOptions();
+    options.auth_tokens_file = path_;
+    Start(options);
+    as_ = "root";
+    ASSERT_TRUE(Create("team-a").ok());
+    ASSERT_TRUE(Create("other").ok());
+  }
+  void TearDown() override { spdlog::set_default_logger(logger_); }
+
+  void Write(const std::string& text) { std::ofstream(path_) << text; }
+
+  // Gives a call the token of the present caller.
+  void Sign(grpc::ClientContext& context) const {
+    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(30)));
+    if (!as_.empty()) context.AddMetadata("authorization", absl::StrCat("Bearer ", as_, "-secret"));
+  }
+  template <class Stub, class Request, class Response>
+  Answer<Response> Call(Stub& stub,
+                        grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                     Response*),
+                        const Request& request) {
+    grpc::ClientContext context;
+    Sign(context);
+    Answer<Response> answer;
+    answer.status = (stub.*method)(&context, request, &answer.response);
+    return answer;
+  }
+  Answer<v1::Model> Create(const std::string& id, const std::string& spec = "mlp {}") {
+    v1::CreateModelRequest request;
+    request.set_model_id(id);
+    *request.mutable_spec() = Parse<v1::ModelSpec>(spec);
+    return Call(*client().models, &v1::ModelService::Stub::CreateModel, request);
+  }
+  Answer<v1::Model> Get(const std::string& id) {
+    v1::GetModelRequest request;
+    request.set_model(id);
+    return Call(*client().models, &v1::ModelService::Stub::GetModel, request);
+  }
+  Answer<v1::Model> Copy(const std::string& id, const std::string& to) {
+    v1::CopyModelRequest request;
+    request.set_model(id);
+    request.set_model_id(to);
+    return Call(*client().models, &v1::ModelService::Stub::CopyModel, request);
+  }
+  Answer<v1::Model> Shadow(const std::string& id, const std::string& of) {
+    v1::UpdateModelRequest request;
+    request.set_model(id);
+    request.mutable_learning()->set_shadow_of(of);
+    request.mutable_update_mask()->add_paths("learning.shadow_of");
+    return Call(*client().models, &v1::ModelService::Stub::UpdateModel, request);
+  }
+  ErrorDetails Train(const std::string& id) {
+    return Call(*client().training, &v1::TrainingService::Stub::Train, RandomStep(id, 4, 2, 1))
+        .error();
+  }
+  ErrorDetails Predict(const std::string& id) {
+    return Call(*client().prediction, &v1::PredictionService::Stub::Predict,
+                RandomQuery(id, 1, 2, 1))
+        .error();
+  }
+  // The ids of a page.
+  std::vector<std::string> List(int page_size, std::string* page_token) {
+    v1::ListModelsRequest request;
+    request.set_page_size(page_size);
+    request.set_page_token(*page_token);
+    const auto answer = Call(*client().models, &v1::ModelService::Stub::ListModels, request);
+    EXPECT_TRUE(answer.ok()) << answer.error();
+    std::vector<std::string> ids;
+    for (const v1::Model& model : answer->models()) ids.push_back(model.model_id());
+    *page_token = answer->next_page_token();
+    return ids;
+  }
+  std::string Rest(const std::string& path, const std::string& authorization) const {
+    return HttpGet(absl::StrCat(path, " HTTP/1.1\r\n", authorization, "X: "));
+  }
+
+  const std::string path_ = testing::TempDir() + "/tokens." +
+                            testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::string as_;  // whose token is sent; empty: none
+  const std::shared_ptr<spdlog::logger> logger_ = spdlog::default_logger();
+};
+
+TEST_F(SecurityTest, OnlyWhoHasATokenIsLetInAndHealthIsOpen) {
+  as_ = "";
+  EXPECT_EQ(Get("other").error(), kUnauthenticated);
+  EXPECT_EQ(Predict("other"), kUnauthenticated);
+  EXPECT_EQ(client().Health(""), grpc::health::v1::HealthCheckResponse::SERVING);
+  for (const char* path : {"/metrics", "/healthz", "/readyz"}) {
+    EXPECT_THAT(HttpGet(path), StartsWith("HTTP/1.1 200")) << path;
+  }
+  as_ = "nobody";
+  EXPECT_EQ(Predict("other"), kUnauthenticated);
+  as_ = "reader";
+  EXPECT_EQ(Predict("other").code, StatusCode::OK);
+}
+
+TEST_F(SecurityTest, WhatIsSentMustBeABearerToken) {
+  for (const char* authorization : {"", "Bearer", "Bearer ", "root-secret", "Basic root-secret",
+                                    "Bearer root-secret2", "Bearer  ", "Bearer root-secre"}) {
+    grpc::ClientContext context;
+    context.AddMetadata("authorization", authorization);
+    v1::GetModelRequest request;
+    request.set_model("other");
+    v1::Model model;
+    EXPECT_EQ(DetailsOf(client().models->GetModel(&context, request, &model)), kUnauthenticated)
+        << authorization;
+  }
+  grpc::ClientContext context;
+  context.AddMetadata("authorization", "bearer root-secret");
+  v1::GetModelRequest request;
+  request.set_model("other");
+  v1::Model model;
+  EXPECT_TRUE(client().models->GetModel(&context, request, &model).ok());
+}
+
+TEST_F(SecurityTest, EachRoleMayWhatTheOneBeforeMayAndMore) {
+  as_ = "reader";
+  EXPECT_EQ(Train("other"), kDenied);
+  EXPECT_EQ(Create("new").error(), kDenied);
+  as_ = "feeder";
+  EXPECT_EQ(Predict("other").code, StatusCode::OK);
+  EXPECT_EQ(Train("other").code, StatusCode::OK);
+  EXPECT_EQ(Create("new").error(), kDenied);
+  EXPECT_EQ(Copy("other", "copy").error(), kDenied);
+  as_ = "root";
+  EXPECT_TRUE(Create("new").ok());
+}
+
+TEST_F(SecurityTest, PatternsAreForEachModelThatIsNamed) {
+  as_ = "team";
+  EXPECT_TRUE(Get("team-a").ok());
+  EXPECT_EQ(Get("other").error(), kDenied);
+  EXPECT_EQ(Get("not-there").error(), kDenied);  // nobody learns whether it is
+  EXPECT_EQ(Predict("other"), kDenied);
+  EXPECT_EQ(Create("mine").error(), kDenied);
+  EXPECT_TRUE(Copy("team-a", "team-b").ok());
+  EXPECT_EQ(Copy("team-a", "mine").error(), kDenied);
+  EXPECT_EQ(Copy("other", "team-c").error(), kDenied);
+  EXPECT_TRUE(Shadow("team-b", "team-a").ok());
+  EXPECT_EQ(Shadow("team-a", "other").error(), kDenied);
+  EXPECT_EQ(Create("team-c", "mlp {} learning { shadow_of: 'other' }").error(), kDenied);
+  grpc::ClientContext context;
+  Sign(context);
+  auto backup = client().models->Backup(&context, v1::BackupRequest());  // has all models
+  v1::BackupResponse piece;
+  EXPECT_FALSE(backup->Read(&piece));
+  EXPECT_EQ(DetailsOf(backup->Finish()), kDenied);
+}
+
+TEST_F(SecurityTest, EachMessageOfAStreamIsLookedAt) {
+  as_ = "half";
+  {
+    grpc::ClientContext context;
+    Sign(context);
+    auto stream = client().training->TrainStream(&context);
+    v1::TrainResponse step;
+    for (const char* model : {"team-a", "team-a", "other", "team-a"}) {
+      stream->Write(RandomStep(model, 4, 2, 1));
+    }
+    EXPECT_TRUE(stream->Read(&step));
+    EXPECT_TRUE(stream->Read(&step));
+    EXPECT_FALSE(stream->Read(&step));
+    EXPECT_EQ(DetailsOf(stream->Finish()), kDenied);
+  }
+  {
+    grpc::ClientContext context;
+    Sign(context);
+    v1::EvaluateResponse scores;
+    auto stream = client().prediction->EvaluateStream(&context, &scores);
+    stream->Write(AsEvaluation(RandomStep("other", 4, 2, 1)));
+    EXPECT_EQ(DetailsOf(stream->Finish()), kDenied);
+  }
+  as_ = "root";
+  EXPECT_EQ(Get("team-a")->step(), 2);
+  EXPECT_EQ(Get("other")->state(), v1::STATE_LAZY);
+}
+
+TEST_F(SecurityTest, ListsHaveWhatTheCallerMayUse) {
+  for (const char* id : {"team-b", "a", "b", "team-c", "z"}) ASSERT_TRUE(Create(id).ok());
+  as_ = "team";
+  std::string page;
+  EXPECT_THAT(List(2, &page), ElementsAre("team-a", "team-b"));
+  EXPECT_THAT(List(2, &page), ElementsAre("team-c"));
+  EXPECT_EQ(page, "");
+  using Inference = inference::GRPCInferenceService;
+  const auto stub = Inference::NewStub(client().channel);
+  const auto index =
+      Call(*stub, &Inference::Stub::RepositoryIndex, inference::RepositoryIndexRequest());
+  ASSERT_TRUE(index.ok()) << index.error();
+  EXPECT_EQ(index->models_size(), 3);
+  const auto statistics =
+      Call(*stub, &Inference::Stub::ModelStatistics, inference::ModelStatisticsRequest());
+  EXPECT_EQ(statistics->model_stats_size(), 3);
+  as_ = "reader";
+  EXPECT_THAT(List(2, &page), ElementsAre("a", "b"));
+}
+
+TEST_F(SecurityTest, RestWantsTheSame) {
+  const std::string team = "Authorization: Bearer team-secret\r\n";
+  EXPECT_THAT(Rest("/v2", ""), StartsWith("HTTP/1.1 401"));
+  EXPECT_THAT(Rest("/v2/health/ready", ""), StartsWith("HTTP/1.1 401"));
+  EXPECT_THAT(Rest("/v2/models/team-a", "Authorization: Bearer nobody\r\n"),
+              StartsWith("HTTP/1.1 401"));
+  EXPECT_THAT(Rest("/v2/models/team-a", team), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(Rest("/v2/models/other", team), StartsWith("HTTP/1.1 403"));
+  EXPECT_THAT(Rest("/v2/models/not-there/ready", team), StartsWith("HTTP/1.1 403"));
+  EXPECT_THAT(HttpPost("/v2/models/team-a/infer", "{}"), StartsWith("HTTP/1.1 401"));
+}
+
+TEST_F(SecurityTest, AChangedFileIsReadAndABadOneLeavesTheOld) {
+  as_ = "new";
+  EXPECT_EQ(Get("other").error(), kUnauthenticated);
+  Write(Line("new", "predict"));
+  EXPECT_TRUE(Soon([&] { return Get("other").ok(); }));
+  as_ = "root";
+  EXPECT_EQ(Get("other").error(), kUnauthenticated);
+  as_ = "new";
+  for (const std::string& bad : {std::string("nonsense"), std::string()}) {
+    Write(bad);
+    absl::SleepFor(2 * Security::kLook);
+    EXPECT_TRUE(Get("other").ok()) << bad;
+  }
+}
+
+TEST_F(SecurityTest, LifeCycleCallsLeaveALineAndNoLineASecret) {
+  std::ostringstream log;
+  auto sink = std::make_shared<spdlog::sinks::ostream_sink_mt>(log);
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", sink));
+  Create("audited");
+  as_ = "reader";
+  Create("refused\" code=OK\n");
+  Get("audited");
+  as_ = "nobody";
+  Create("unknown");
+  spdlog::default_logger()->flush();
+  const std::string text = log.str();
+  EXPECT_THAT(text, HasSubstr("event=audit caller=\"root\" "
+                              "method=lazynorm.v1.ModelService/CreateModel model=\"audited\" "
+                              "code=OK\n"));
+  EXPECT_THAT(text, HasSubstr("caller=\"reader\" method=lazynorm.v1.ModelService/CreateModel "
+                              "model=\"refused\\' code=OK\\n\" code=PERMISSION_DENIED\n"));
+  EXPECT_THAT(text, HasSubstr("caller=\"ipv4:127.0.0.1\" "
+                              "method=lazynorm.v1.ModelService/CreateModel model=\"unknown\" "
+                              "code=UNAUTHENTICATED\n"));
+  EXPECT_THAT(text, Not(HasSubstr("GetModel")));
+  EXPECT_THAT(text, Not(HasSubstr("-secret")));
+}
+
+class CallerLimitsServerTest : public SecurityTest {
+ protected:
+  void StartWith(int calls_per_second, int calls_in_flight) {
+    Options options = TestOptions();
+    options.auth_tokens_file = path_;
+    options.max_calls_per_second = calls_per_second;
+    options.max_calls_in_flight = calls_in_flight;
+    Start(options);
+  }
+};
+
+TEST_F(CallerLimitsServerTest, CallsBeyondTheRateAreRefusedAndTellWhenToComeBack) {
+  StartWith(5, 0);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Get("none").error().reason, "MODEL_NOT_FOUND");
+  const ErrorDetails refused = Get("none").error();
+  EXPECT_EQ(refused, kLimited);
+  EXPECT_GT(refused.retry_after, absl::ZeroDuration());
+  EXPECT_LE(refused.retry_after, absl::Milliseconds(200));
+  EXPECT_EQ(client().Health(""), grpc::health::v1::HealthCheckResponse::SERVING);
+  EXPECT_THAT(Rest("/v2", "Authorization: Bearer root-secret\r\n"), StartsWith("HTTP/1.1 429"));
+  as_ = "reader";
+  EXPECT_EQ(Get("none").error().reason, "MODEL_NOT_FOUND");
+  absl::SleepFor(refused.retry_after);
+  as_ = "root";
+  EXPECT_EQ(Get("none").error().reason, "MODEL_NOT_FOUND");
+}
+
+TEST_F(CallerLimitsServerTest, AStreamIsSlowedDownToTheRate) {
+  StartWith(20, 0);
+  ASSERT_TRUE(Create("m").ok());
+  grpc::ClientContext context;
+  Sign(context);
+  auto stream = client().prediction->PredictStream(&context);
+  const absl::Time begin = absl::Now();
+  for (int i = 0; i < 30; ++i) ASSERT_TRUE(stream->Write(RandomQuery("m", 1, 2, 1)));
+  stream->WritesDone();
+  v1::PredictResponse response;
+  int answers = 0;
+  while (stream->Read(&response)) ++answers;
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(answers, 30);
+  // 20 at once, less the call before; the other 10 take 50 ms each.
+  EXPECT_GT(absl::Now() - begin, absl::Milliseconds(450));
+}
+
+TEST_F(CallerLimitsServerTest, CallsInFlightAreCountedUntilTheyEnd) {
+  StartWith(0, 2);
+  ASSERT_TRUE(Create("m").ok());
+  grpc::ClientContext contexts[2];
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::ModelStatus>>> watches;
+  v1::WatchModelRequest watch;
+  watch.set_model("m");
+  v1::ModelStatus status;
+  for (grpc::ClientContext& context : contexts) {
+    Sign(context);
+    watches.push_back(client().models->WatchModel(&context, watch));
+    ASSERT_TRUE(watches.back()->Read(&status));
+  }
+  EXPECT_EQ(Get("m").error(), kLimited);
+  as_ = "reader";
+  EXPECT_TRUE(Get("m").ok());
+  as_ = "root";
+  contexts[0].TryCancel();
+  EXPECT_TRUE(Soon([&] { return Get("m").ok(); }));
+  contexts[1].TryCancel();
+  for (auto& each : watches) each->Finish();
+}
+
+}  // namespace
+}  // namespace lazynorm
