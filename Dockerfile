@@ -2,6 +2,8 @@
 #   docker build -t lazynorm .                    Debian's slim image with the package installed
 #   docker build -t lazynorm --target scratch .   the programs and what they link, nothing else
 # Run as uid 10001 on a read-only root; the models are in the volume /data (see deploy/README.md).
+# A container's network is its own, so it listens on all of it, in plain text (--insecure): who may reach it
+# is said where its ports are published. With certificates say --insecure=false.
 
 FROM debian:bookworm-slim AS build
 WORKDIR /src
@@ -52,7 +54,7 @@ EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
   CMD ["/usr/bin/lazynorm", "health", "--timeout", "2s"]
-ENTRYPOINT ["/usr/bin/lazynormd", "--listen=0.0.0.0:50051", "--metrics_listen=0.0.0.0:9464", "--data_dir=/data"]
+ENTRYPOINT ["/usr/bin/lazynormd", "--listen=0.0.0.0:50051", "--metrics_listen=0.0.0.0:9464", "--insecure=true", "--data_dir=/data"]
 
 FROM runtime
 ARG VERSION=0.1.0
@@ -67,4 +69,4 @@ EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
   CMD ["/usr/bin/lazynorm", "health", "--timeout", "2s"]
-ENTRYPOINT ["/usr/bin/lazynormd", "--listen=0.0.0.0:50051", "--metrics_listen=0.0.0.0:9464", "--data_dir=/data"]
+ENTRYPOINT ["/usr/bin/lazynormd", "--listen=0.0.0.0:50051", "--metrics_listen=0.0.0.0:9464", "--insecure=true", "--data_dir=/data"]

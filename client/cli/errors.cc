@@ -61,6 +61,13 @@ std::string Explain(const absl::Status& status, absl::string_view server) {
     if (absl::StrContains(message, "DNS") || absl::StrContains(message, "resol")) {
       return absl::StrCat("no such host: ", server, "; check --server or LAZYNORM_SERVER");
     }
+    if (absl::StrContains(message, "handshake failed")) {
+      return absl::StrCat("no TLS with ", server, ": ", message, "; check --tls-ca");
+    }
+    if (absl::StrContains(message, "connect") && absl::StrContains(message, "Socket closed")) {
+      return absl::StrCat(server, " hangs up at once; it may want TLS (--tls or --tls-ca), or a ",
+                          "certificate (--tls-cert and --tls-key)");
+    }
     if (absl::StrContains(message, "connect")) {
       return absl::StrCat("no server at ", server, "; start one with lazynormd");
     }

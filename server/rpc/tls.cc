@@ -54,8 +54,9 @@ absl::Time EndOf(const X509& certificate) {
 
 grpc_ssl_server_certificate_config* ToConfig(const TlsFiles& files) {
   const grpc_ssl_pem_key_cert_pair pair = {files.key.c_str(), files.cert.c_str()};
-  return grpc_ssl_server_certificate_config_create(
-      files.client_ca.empty() ? nullptr : files.client_ca.c_str(), &pair, 1);
+  // gRPC 1.51 insists on authorities, also where it asks callers for no certificate.
+  const std::string& authorities = files.client_ca.empty() ? files.cert : files.client_ca;
+  return grpc_ssl_server_certificate_config_create(authorities.c_str(), &pair, 1);
 }
 
 }  // namespace

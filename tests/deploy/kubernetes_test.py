@@ -112,6 +112,16 @@ class Checks:
                     "metrics", self.ports["metrics"]):
                 yield f"{kind}: not where the server answers probes"
 
+    def rule_tls(self):
+        arguments = self.container.get("args", [])
+        if not any(argument.startswith("--tls_cert=") for argument in arguments):
+            return
+        if "--insecure=false" not in arguments:
+            yield "the image's --insecure is not taken back"
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+            if "grpc" in self.container.get(kind, {}):
+                yield f"{kind}: the kubelet speaks no TLS over gRPC"
+
     def rule_flags(self):
         flags = server_flags()
         for argument in self.container.get("args", []):
@@ -203,6 +213,7 @@ PLANTED = {  # rule: changes it must notice
     "rule_probes": [change(f"{CONTAINER}/livenessProbe/grpc/port", 50052),
                     change(f"{CONTAINER}/readinessProbe/grpc/service", "ready"),
                     change(f"{CONTAINER}/startupProbe", {"httpGet": {"path": "/ready", "port": "metrics"}})],
+    "rule_tls": [change(f"{CONTAINER}/args/0", "--tls_cert=/etc/lazynorm/models/tls.crt")],
     "rule_flags": [change(f"{CONTAINER}/args/0", "--model_dir=/etc/lazynorm/models"),
                    change(f"{CONTAINER}/args/0", "serve")],
     "rule_paths": [change(f"{CONTAINER}/args/0", "--models_dir=/models"),

@@ -16,6 +16,7 @@ import urllib.request
 import yaml
 
 import npm
+from certificates import Authority
 from facts import DEPLOY, ROOT, documents, headings, put_under_load, series_of
 from programs import Server, eventually
 
@@ -200,7 +201,16 @@ class LiveTest(unittest.TestCase):
         for _ in range(4):  # a rate needs what has grown between scrapes
             put_under_load(cls.server, folder.name)
             time.sleep(1.5)
-        cls.series = series_of(cls.server.get("/metrics")[1])
+        cls.series = series_of(cls.server.get("/metrics")[1]) | cls.series_with_tls()
+
+    @staticmethod
+    def series_with_tls():
+        with Authority() as authority:
+            server = Server(*authority.server_flags("server"))
+            try:
+                return series_of(server.get("/metrics")[1])
+            finally:
+                server.stop()
 
     def test_every_expression_of_the_dashboard_returns_data(self):
         expressions = dashboard_expressions()

@@ -1,0 +1,255 @@
+"""Who is let in: certificates of openssl's, tokens of lazynorm's own, over real sockets."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import unittest
+
+import grpc
+
+from certificates import Authority
+from programs import LAZYNORM, ServerTest, eventually
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HANDBOOK = ROOT / "deploy" / "README.md"
+ROLES = ("none", "predict", "train", "admin")
+FILES = {"ModelService": "lazynorm.v1", "TrainingService": "lazynorm.v1", "PredictionService": "lazynorm.v1",
+         "GRPCInferenceService": "inference"}
+
+
+def new_token(name, *options, file=None):
+    """A token, whose line is added to a tokens file."""
+    append = ["--append", file] if file else []
+    run = subprocess.run([LAZYNORM, "token", name, *options, *append], capture_output=True, text=True, timeout=20,
+                         check=True)
+    return run.stdout.strip()
+
+
+def methods():
+    """{service: [method]} of the .proto files."""
+    found = {}
+    for file in (ROOT / "proto").glob("*/**/*.proto"):
+        text = file.read_text()
+        package = re.search(r"^package ([\w.]+);", text, re.MULTILINE)[1]
+        for service, body in re.findall(r"^service (\w+) \{(.*?)^\}", text, re.MULTILINE | re.DOTALL):
+            found[f"{package}.{service}"] = re.findall(r"^  rpc (\w+)", body, re.MULTILINE)
+    return found
+
+
+def table_of_roles():
+    """{method of lazynorm's own services: role} as the handbook has it."""
+    rows = dict(re.findall(r"^\| (?:`(?=\w+` \| `))?(none|predict|train|admin)`? \| (.*) \|$",
+                           HANDBOOK.read_text(), re.MULTILINE))
+    return {method: role for role, cell in rows.items() for method in re.findall(r"`(\w+)`", cell)}
+
+
+class TlsTest(ServerTest):
+    def setUp(self):
+        self.authority = Authority()
+        self.addCleanup(self.authority.__exit__)
+        self.other = Authority()
+        self.addCleanup(self.other.__exit__)
+
+    def serve(self, *flags):
+        server = self.server(*self.authority.server_flags("server"), *flags)
+        server.timeout = "3s"
+        return server
+
+    def test_only_who_trusts_the_authority_is_connected(self):
+        server = self.serve()
+        self.assertIn("SERVING", server.cli("--tls-ca", self.authority.ca, "health"))
+        self.assertIn("check --tls-ca", server.cli("--tls-ca", self.other.ca, "health", code=3))
+        self.assertIn("may want TLS", server.cli("health", code=3))
+
+    def test_an_expired_certificate_of_the_server_is_refused_and_told(self):
+        certificate, key = self.authority.sign("late", expired=True)
+        server = self.server(f"--tls_cert={certificate}", f"--tls_key={key}")
+        server.timeout = "3s"
+        self.assertIn("event=certificate_expired ended=2020-01-02T00:00:00", "".join(server.log))
+        server.cli("--tls-ca", self.authority.ca, "health", code=3)
+        self.assertEqual(server.series()["lazynorm_certificate_expiry_timestamp_seconds"], 1577923200)
+
+    def test_callers_need_a_certificate_where_authorities_are_named(self):
+        server = self.serve(f"--tls_client_ca={self.authority.ca}")
+        trust = ["--tls-ca", self.authority.ca]
+        for pair, code in ((self.authority.sign("good"), 0), (self.other.sign("stranger"), 3),
+                           (self.authority.sign("late", expired=True), 3)):
+            server.cli(*trust, "--tls-cert", pair[0], "--tls-key", pair[1], "list", code=code)
+        self.assertIn("certificate", server.cli(*trust, "list", code=3))
+
+    def test_the_caller_of_an_audited_call_is_named_by_its_certificate(self):
+        server = self.serve(f"--tls_client_ca={self.authority.ca}")
+        certificate, key = self.authority.sign("a feeder")
+        server.cli("--tls-ca", self.authority.ca, "--tls-cert", certificate, "--tls-key", key, "create", "m")
+        self.assertIn('event=audit caller="certificate:a feeder" ', "".join(server.log))
+
+    def test_certificates_are_replaced_while_it_serves_and_bad_ones_are_not_used(self):
+        certificate, key = self.authority.sign("first")
+        server = self.server(f"--tls_cert={certificate}", f"--tls_key={key}", listen="127.0.0.1:0,127.0.0.1:0")
+        server.timeout = "3s"
+        addresses = [f"127.0.0.1:{port}" for port in server.ports]
+
+        def served(authority):
+            codes = []
+            for address in addresses:
+                codes.append(subprocess.run([LAZYNORM, "--server", address, "--timeout", "3s", "--tls-ca", authority.ca,
+                                             "health"], capture_output=True, timeout=20, check=False).returncode)
+            return codes == [0, 0]
+
+        def logged(event):
+            return len([line for line in server.log if f"event={event}" in line])
+
+        self.assertTrue(served(self.authority))
+        second, second_key = self.other.sign("second")
+        shutil.copy(second, certificate)  # the key does not fit yet
+        eventually(lambda: logged("reload_failed") == 1, "the pair is refused")
+        self.assertTrue(served(self.authority))
+        shutil.copy(second_key, key)
+        eventually(lambda: logged("certificate_loaded") == 2, "the pair is used")
+        self.assertTrue(served(self.other))
+        self.assertFalse(served(self.authority))
+        late, late_key = self.authority.sign("late", expired=True)
+        for bad, bad_key in ((late, late_key), (os.devnull, os.devnull)):
+            before = logged("reload_failed")
+            shutil.copy(bad_key, key)
+            shutil.copy(bad, certificate)
+            eventually(lambda n=before: logged("reload_failed") > n, "the bad pair is refused")
+            self.assertTrue(served(self.other))
+        os.remove(certificate)
+        eventually(lambda n=logged("reload_failed"): logged("reload_failed") > n, "it is missed")
+        self.assertTrue(served(self.other))
+        self.assertEqual(logged("certificate_loaded"), 2)
+
+    def test_a_unix_socket_stays_plain(self):
+        path = os.path.join(self.folder(), "s")
+        server = self.server(*self.authority.server_flags("server"), listen=f"unix:{path}")
+        server.address = f"unix:{path}"
+        self.assertIn("SERVING", server.cli("health"))
+
+
+class StartTest(ServerTest):
+    def refused(self, *flags):
+        run = self.run_server("--metrics_listen=", *flags)
+        self.assertEqual(run.returncode, 1, run.stderr)
+        return run.stderr
+
+    def test_plain_text_beyond_the_loopback_has_to_be_meant(self):
+        self.assertIn("--insecure", self.refused("--listen=0.0.0.0:0"))
+        self.assertIn("--insecure", self.refused("--listen=127.0.0.1:0,[::]:0"))
+
+    def test_files_that_cannot_be_used_are_named(self):
+        with Authority() as authority:
+            certificate, key = authority.sign("a")
+            _, other_key = authority.sign("b")
+            tls = ["--listen=127.0.0.1:0", f"--tls_cert={certificate}"]
+            self.assertIn("expected both", self.refused(*tls))
+            self.assertIn("--tls_key: expected", self.refused(*tls, f"--tls_key={other_key}"))
+            self.assertIn("cannot read /nowhere", self.refused(*tls, "--tls_key=/nowhere"))
+            self.assertIn("--tls_client_ca: expected", self.refused(*tls, f"--tls_key={key}", f"--tls_client_ca={key}"))
+        tokens = self.file("tokens", "a-token-in-plain-text\n")
+        said = self.refused("--listen=127.0.0.1:0", f"--auth_tokens_file={tokens}")
+        self.assertIn("--auth_tokens_file: line 1: expected", said)
+        self.assertNotIn("a-token", said)
+
+
+class TokenTest(ServerTest):
+    def setUp(self):
+        self.tokens = os.path.join(self.folder(), "tokens")
+        self.by_role = {role: new_token(f"the-{role}", "--role", role, file=self.tokens) for role in ROLES[1:]}
+
+    def serve(self, *flags, **options):
+        return self.server(f"--auth_tokens_file={self.tokens}", *flags, **options)
+
+    def test_each_method_wants_the_role_that_the_handbook_says(self):
+        server = self.serve()
+        roles, asked = table_of_roles(), set()
+        with grpc.insecure_channel(server.address) as channel:
+            for service, names in methods().items():
+                for method in names:
+                    health = service == "grpc.health.v1.Health"
+                    role = "none" if health else roles.get(method, "predict")
+                    if service.startswith("lazynorm.v1."):
+                        self.assertIn(method, roles)
+                        asked.add(method)
+                    for caller in ROLES:
+                        with self.subTest(service=service, method=method, caller=caller):
+                            self.assertEqual(self.let_in(channel, f"/{service}/{method}", caller),
+                                             ROLES.index(caller) >= ROLES.index(role))
+        self.assertEqual({method for method in roles if method[0].isupper()} - asked, set())
+        self.assertGreater(len(asked), 20)
+
+    def let_in(self, channel, path, caller):
+        """Whether a call with nothing in it comes further than the door."""
+        metadata = [("authorization", f"Bearer {self.by_role[caller]}")] if caller != "none" else []
+        call = channel.stream_stream(path)(iter([b""]), metadata=metadata, timeout=0.2 if "Watch" in path else 10)
+        try:
+            list(call)
+        except grpc.RpcError as error:
+            refused = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+            if caller == "none" and error.code() in refused:
+                self.assertEqual(error.code(), grpc.StatusCode.UNAUTHENTICATED)
+            return error.code() not in refused
+        return True
+
+    def test_commands_take_tokens_in_three_ways_and_logs_have_none(self):
+        server = self.serve()
+        admin = self.by_role["admin"]
+        file = self.file("admin.token", admin + "\n")
+        self.assertIn("UNAUTHENTICATED", server.cli("list", code=1))
+        self.assertIn("UNAUTHENTICATED", server.cli("--token", "wrong", "list", code=1))
+        server.cli("--token", admin, "create", "m")
+        server.cli("--token-file", file, "list")
+        environment = os.environ | {"LAZYNORM_TOKEN": admin}
+        run = subprocess.run(server.command("delete", "m"), env=environment, capture_output=True, timeout=20, check=False)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        for role, code in (("predict", 1), ("train", 1), ("admin", 0)):
+            server.cli("--token", self.by_role[role], "create", f"by-{role}", code=code)
+        server.signal()
+        server.wait()
+        log = "".join(server.log)
+        self.assertEqual(log.count("event=audit "), 5)
+        for token in self.by_role.values():
+            self.assertNotIn(token, log)
+            self.assertNotIn(token.removeprefix("lazynorm_"), log)
+
+    def test_tokens_come_and_go_while_it_serves(self):
+        server = self.serve()
+        late = new_token("late", file=self.tokens)
+        eventually(lambda: subprocess.run(server.command("--token", late, "list"), capture_output=True, timeout=20,
+                                          check=False).returncode == 0, "the new token is known")
+        with open(self.tokens, encoding="utf-8") as file:
+            lines = file.readlines()
+        with open(self.tokens, "w", encoding="utf-8") as file:
+            file.writelines(lines[-1:])
+        eventually(lambda: subprocess.run(server.command("--token", self.by_role["admin"], "list"), capture_output=True,
+                                          timeout=20, check=False).returncode == 1, "the old token is not")
+
+    def test_a_token_in_plain_text_stays_on_this_machine(self):
+        run = subprocess.run([LAZYNORM, "--server", "example.com:1", "--token", "t", "list"], capture_output=True,
+                             text=True, timeout=20, check=False)
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("expected TLS", run.stderr)
+
+    def test_what_is_no_name_role_or_pattern_makes_no_token(self):
+        for wrong in (["a b"], ["a", "--role", "root"], ["a", "--models", "A"], []):
+            run = subprocess.run([LAZYNORM, "token", *wrong], capture_output=True, text=True, timeout=20, check=False)
+            self.assertEqual(run.returncode, 2, wrong)
+            self.assertEqual(run.stdout, "")
+
+    def test_tools_see_nothing_where_reflection_is_off(self):
+        path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+        for flag, code in (("--reflection", grpc.StatusCode.OK), ("--reflection=false", grpc.StatusCode.UNIMPLEMENTED)):
+            server = self.server(flag)
+            with grpc.insecure_channel(server.address) as channel:
+                call = channel.stream_stream(path)(iter([b""]), timeout=10)
+                try:
+                    list(call)
+                except grpc.RpcError:
+                    pass
+                self.assertEqual(call.code(), code, flag)
+
+
+if __name__ == "__main__":
+    unittest.main()
