@@ -1,5 +1,7 @@
 #include "client/security.h"
 
+#include <arpa/inet.h>
+
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -20,10 +22,13 @@ absl::StatusOr<std::string> Read(absl::string_view option, const std::string& pa
 }
 
 bool IsThisMachine(absl::string_view target) {
-  for (const char* beginning : {"localhost:", "127.", "[::1]:", "unix:", "unix-abstract:"}) {
+  for (const char* beginning : {"unix:", "unix-abstract:"}) {
     if (absl::StartsWith(target, beginning)) return true;
   }
-  return target == "localhost";
+  const std::string host(target.substr(0, target.rfind(':')));
+  in_addr v4 = {};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  return host == "localhost" || host == "[::1]";
 }
 
 }  // namespace
