@@ -123,7 +123,8 @@ class LogTest(ServerTest):
             self.assertRegex(line, r'^time=\S+ level=\w+ event=\w+( \w+=("[^"]*"|[^\s"=]*))*\n$')
             events.append(re.search(r"event=(\w+)", line).group(1))
         self.assertEqual(
-            events, ["recovered", "serving", "model_created", "model_deleted", "draining", "stopped"])
+            events, ["recovered", "serving", "model_created", "audit", "model_deleted", "audit", "draining",
+                     "stopped"])
 
 
 if __name__ == "__main__":
