@@ -35,7 +35,9 @@ class Pass {
   }
 
   // Whose token it was, "" without tokens.
-  absl::string_view name() const { return caller_ == nullptr ? "" : caller_->name; }
+  absl::string_view name() const {
+    return caller_ == nullptr ? absl::string_view() : absl::string_view(caller_->name);
+  }
   bool MayUse(absl::string_view model) const {
     return caller_ == nullptr || caller_->MayUse(model);
   }
