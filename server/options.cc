@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -49,12 +50,39 @@ absl::Status CheckWord(absl::string_view flag, const std::string& value,
       "--", flag, ": expected ", absl::StrJoin(words, " or "), ", got \"", value, "\""));
 }
 
+absl::Status CheckDuration(absl::string_view flag, absl::Duration value, absl::Duration least,
+                           absl::Duration most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", flag, ": expected ", absl::FormatDuration(least), " to ",
+                   absl::FormatDuration(most), ", got ", absl::FormatDuration(value)));
+}
+
+// What only several replicas of a store need.
+absl::Status CheckReplicas(const Options& o) {
+  RETURN_IF_ERROR(
+      CheckDuration("lease_timeout", o.lease_timeout, absl::Milliseconds(200), absl::Minutes(10)));
+  RETURN_IF_ERROR(
+      CheckDuration("follow_interval", o.follow_interval, absl::Milliseconds(5), absl::Minutes(1)));
+  const bool shared = absl::StartsWith(o.store, "postgres");
+  const std::string address = Advertised(o);
+  const bool everywhere =
+      absl::StartsWith(address, "0.0.0.0:") || absl::StartsWith(address, "[::]:");
+  if (!shared || (!everywhere && !absl::EndsWith(address, ":0"))) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--advertise: expected the host:port where other replicas reach this one, got ", address));
+}
+
 }  // namespace
 
 std::string StoreUri(const Options& options) {
   if (!options.store.empty()) return options.store;
   return absl::StrCat("sqlite://", std::filesystem::absolute(options.data_dir).string(),
                       "/lazynorm.db");
+}
+
+std::string Advertised(const Options& options) {
+  return options.advertise.empty() ? options.listen.front() : options.advertise;
 }
 
 absl::Status Validate(const Options& o) {
@@ -79,6 +107,7 @@ absl::Status Validate(const Options& o) {
   RETURN_IF_ERROR(CheckWord("durability", o.durability, {"fsync", "async", "none"}));
   RETURN_IF_ERROR(CheckWord("recover", o.recover, {"skip-damaged", "strict"}));
   RETURN_IF_ERROR(CheckCpu(o.cpu));
+  RETURN_IF_ERROR(CheckReplicas(o));
   if (o.store.empty() && o.data_dir.empty()) {
     return absl::InvalidArgumentError("--data_dir: expected a folder, or --store=memory:");
   }
