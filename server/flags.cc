@@ -37,7 +37,17 @@ ABSL_FLAG(std::string, data_dir, kDefaults.data_dir,
           "the folder that holds the models; made if need be; one process at a time");
 ABSL_FLAG(std::string, store, kDefaults.store,
           "where models are kept: sqlite:///DIR/lazynorm.db; postgresql://USER@HOST/DATABASE, as "
-          "libpq reads it; or memory: for nowhere; empty: lazynorm.db in --data_dir");
+          "libpq reads it, which several replicas may share; or memory: for nowhere; empty: "
+          "lazynorm.db in --data_dir");
+ABSL_FLAG(std::string, advertise, kDefaults.advertise,
+          "where other replicas of the same postgresql:// store reach this one, host:port; empty: "
+          "the first of --listen");
+ABSL_FLAG(absl::Duration, lease_timeout, kDefaults.lease_timeout,
+          "how long a replica may be silent before others take the models that it writes");
+ABSL_FLAG(
+    absl::Duration, follow_interval, kDefaults.follow_interval,
+    "how often a replica looks at what others have learned: what it serves of their models is "
+    "about as old");
 ABSL_FLAG(
     std::string, durability, kDefaults.durability,
     "when a step counts as kept: fsync (on the disk), async (in the kernel; a power cut takes "
@@ -116,6 +126,9 @@ Options OptionsFromFlags() {
           .restore_from = absl::GetFlag(FLAGS_restore_from),
           .migrate_from = absl::GetFlag(FLAGS_migrate_from),
           .models_dir = absl::GetFlag(FLAGS_models_dir),
+          .advertise = absl::GetFlag(FLAGS_advertise),
+          .lease_timeout = absl::GetFlag(FLAGS_lease_timeout),
+          .follow_interval = absl::GetFlag(FLAGS_follow_interval),
           .drain = absl::GetFlag(FLAGS_drain_seconds),
           .compute_threads = absl::GetFlag(FLAGS_compute_threads),
           .polling_threads = absl::GetFlag(FLAGS_polling_threads),

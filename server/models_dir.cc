@@ -45,7 +45,8 @@ absl::Status CreateModelOf(const fs::path& path, Registry& registry) {
   if (!absl::IsNotFound(registry.Find(id).status())) return absl::OkStatus();
   ASSIGN_OR_RETURN(const v1::ModelSpec proto, ReadSpec(path));
   ASSIGN_OR_RETURN(ModelSpec spec, FromProto(proto));
-  return registry.Create(id, std::move(spec), {}).status();
+  const absl::Status created = registry.Create(id, std::move(spec), {}).status();
+  return absl::IsAlreadyExists(created) ? absl::OkStatus() : created;  // by another replica
 }
 
 }  // namespace

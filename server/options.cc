@@ -80,6 +80,29 @@ absl::Status CheckTls(const Options& o) {
   return absl::OkStatus();
 }
 
+absl::Status CheckDuration(absl::string_view flag, absl::Duration value, absl::Duration least,
+                           absl::Duration most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", flag, ": expected ", absl::FormatDuration(least), " to ",
+                   absl::FormatDuration(most), ", got ", absl::FormatDuration(value)));
+}
+
+// What only several replicas of a store need.
+absl::Status CheckReplicas(const Options& o) {
+  RETURN_IF_ERROR(
+      CheckDuration("lease_timeout", o.lease_timeout, absl::Milliseconds(200), absl::Minutes(10)));
+  RETURN_IF_ERROR(
+      CheckDuration("follow_interval", o.follow_interval, absl::Milliseconds(5), absl::Minutes(1)));
+  const bool shared = absl::StartsWith(o.store, "postgres");
+  const std::string address = Advertised(o);
+  const bool everywhere =
+      absl::StartsWith(address, "0.0.0.0:") || absl::StartsWith(address, "[::]:");
+  if (!shared || (!everywhere && !absl::EndsWith(address, ":0"))) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--advertise: expected the host:port where other replicas reach this one, got ", address));
+}
+
 }  // namespace
 
 std::string StoreUri(const Options& options) {
@@ -101,6 +124,10 @@ bool IsLocal(absl::string_view address) {
   return host == "::1" || host == "localhost";
 }
 
+std::string Advertised(const Options& options) {
+  return options.advertise.empty() ? options.listen.front() : options.advertise;
+}
+
 absl::Status Validate(const Options& o) {
   RETURN_IF_ERROR(CheckListen(o));
   RETURN_IF_ERROR(CheckTls(o));
@@ -117,6 +144,7 @@ absl::Status Validate(const Options& o) {
   RETURN_IF_ERROR(CheckWord("durability", o.durability, {"fsync", "async", "none"}));
   RETURN_IF_ERROR(CheckWord("recover", o.recover, {"skip-damaged", "strict"}));
   RETURN_IF_ERROR(CheckCpu(o.cpu));
+  RETURN_IF_ERROR(CheckReplicas(o));
   if (o.store.empty() && o.data_dir.empty()) {
     return absl::InvalidArgumentError("--data_dir: expected a folder, or --store=memory:");
   }

@@ -28,6 +28,12 @@ struct Options {
   std::string restore_from;                // a backup to begin with; empty: none
   std::string migrate_from;  // a store to copy into this one, instead of serving; empty: none
   std::string models_dir;    // empty: none
+  // Where several replicas share the store: where the others reach this one (empty: the first of
+  // listen), how long it may be silent before they take its models, and how often it looks at what
+  // they have learned.
+  std::string advertise;
+  absl::Duration lease_timeout = absl::Seconds(3);
+  absl::Duration follow_interval = absl::Milliseconds(50);
   absl::Duration drain = absl::Seconds(5);  // served on after SIGTERM
   int compute_threads = 0;  // for training, and as many for large predictions; 0: one a core
   int polling_threads = 1;
@@ -63,6 +69,8 @@ std::string StoreUri(const Options& options);
 
 // Whether only this machine reaches an address: a unix socket, or one of the loopback.
 bool IsLocal(absl::string_view address);
+// The address in use, see Options::advertise.
+std::string Advertised(const Options& options);
 
 // INVALID_ARGUMENT naming the flag, what it was given and what it expects.
 absl::Status Validate(const Options& options);

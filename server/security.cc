@@ -63,6 +63,11 @@ std::shared_ptr<grpc::ServerCredentials> Security::credentials() const {
   return tls_.has_value() ? tls_->credentials() : nullptr;
 }
 
+std::shared_ptr<grpc::ChannelCredentials> Security::peer_credentials() const {
+  if (!tls_.has_value()) return nullptr;
+  return PeerCredentials(options_.tls_cert, options_.tls_key, options_.tls_client_ca);
+}
+
 absl::Status Security::UseTls() {
   TlsFiles files;
   ASSIGN_OR_RETURN(files.cert, Read("tls_cert", options_.tls_cert));

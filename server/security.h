@@ -28,6 +28,8 @@ class Security {
 
   // Null for plain text.
   std::shared_ptr<grpc::ServerCredentials> credentials() const;
+  // For the way to other replicas; null for plain text.
+  std::shared_ptr<grpc::ChannelCredentials> peer_credentials() const;
   Guard& guard() { return *guard_; }
 
  private:

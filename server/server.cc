@@ -36,6 +36,9 @@ constexpr const char* kReadyNames[] = {"",
 // first.
 constexpr int kTrainersGiveWay = 10;
 
+// How long beyond the lease's timeout a call waits for another replica to take its model.
+constexpr absl::Duration kTakeover = absl::Seconds(2);
+
 // Large predictions may wait until together they are as large as so many of the largest requests.
 constexpr int64_t kQueuedMessages = 4;
 
@@ -70,6 +73,8 @@ StoreOptions StoreOptionsOf(const Options& options, Metrics* metrics) {
   return {.durability = levels.at(options.durability),
           .snapshots_per_model = options.snapshots_per_model,
           .checkpoints_per_model = options.checkpoints_per_model,
+          .advertise = Advertised(options),
+          .lease_timeout = options.lease_timeout,
           .hooks = {.on_commit = [metrics](absl::Duration time, int64_t /*records*/,
                                            int64_t bytes) { metrics->Committed(time, bytes); },
                     .on_warning =
@@ -77,6 +82,13 @@ StoreOptions StoreOptionsOf(const Options& options, Metrics* metrics) {
                           spdlog::warn("event=store message={}", LogText(message));
                         },
                     .on_fatal = EndProcess}};
+}
+
+// Threads that may wait for the database; null where this process is alone.
+std::unique_ptr<Executor> MakeFollowers(Store& store) {
+  constexpr int kThreads = 4;
+  if (store.cluster() == nullptr) return nullptr;
+  return std::make_unique<Executor>(kThreads, kTrainersGiveWay);
 }
 
 // What the largest model's file may be: a float for each parameter and statistic, and a header.
@@ -102,6 +114,7 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
       store_(std::move(store)),
       trainers_(Threads(options), kTrainersGiveWay),
       predictors_(Threads(options)),
+      followers_(MakeFollowers(*store_)),
       registry_(
           {.max_models = options.max_models,
            .limits = {.max_width = options.max_width, .max_parameters = options.max_parameters},
@@ -112,6 +125,7 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
                                     .time = options.remember_predictions_for},
                        .trainers = &trainers_,
                        .predictors = &predictors_,
+                       .followers = followers_.get(),
                        .clock = &clock_,
                        .store = store_.get(),
                        .replay_budget = options.replay_budget},
@@ -119,6 +133,10 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
                                 bool serving) { health_.Set(HealthNameOf(id), serving); },
            .on_deleted = [this](absl::string_view id) { health_.Remove(HealthNameOf(id)); }},
           *metrics_),
+      replicas_(followers_ == nullptr ? nullptr
+                                      : std::make_unique<Replicas>(
+                                            registry_, *followers_, *metrics_,
+                                            ReplicasOptions{.interval = options.follow_interval})),
       transport_({.listen = options.listen,
                   .credentials = security_->credentials(),
                   .max_message_bytes = static_cast<int>(options.max_message_bytes),
@@ -127,12 +145,15 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
                   .polling_threads = options.polling_threads,
                   .guard = &security_->guard()},
                  *metrics_),
-      models_(registry_, transport_, predictors_, ScratchFolder(options), Version(),
+      forwarder_(registry_, replicas_.get(), transport_, *metrics_,
+                 {.credentials = security_->peer_credentials(),
+                  .patience = options.lease_timeout + kTakeover}),
+      models_(registry_, transport_, forwarder_, predictors_, ScratchFolder(options), Version(),
               MaxImportBytes(options)),
-      training_(registry_, transport_, RequestLimitsOf(options)),
-      predictor_(registry_, transport_, predictors_,
+      training_(registry_, transport_, forwarder_, RequestLimitsOf(options)),
+      predictor_(registry_, transport_, forwarder_, predictors_,
                  kQueuedMessages * options.max_message_bytes / int64_t{sizeof(float)}),
-      prediction_(registry_, transport_, predictor_, RequestLimitsOf(options)),
+      prediction_(registry_, transport_, forwarder_, predictor_, RequestLimitsOf(options)),
       inference_(registry_, transport_, predictor_, RequestLimitsOf(options), Version(),
                  [this] { return ready_.load(); }),
       rest_(inference_, transport_, security_->guard()) {}
@@ -142,14 +163,20 @@ Server::~Server() {
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options) {
+  return Start(options, nullptr);
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options,
+                                                      std::unique_ptr<Store> store) {
   RETURN_IF_ERROR(Validate(options));
   const std::string uri = StoreUri(options);
   if (!options.restore_from.empty()) RETURN_IF_ERROR(RestoreBackup(uri, options.restore_from));
   UseKernels(options.cpu == "auto" ? AvailableKernels().front()->level : options.cpu);
   auto metrics = std::make_unique<Metrics>(Version(), ActiveKernels().level);
   ASSIGN_OR_RETURN(auto security, Security::Open(options, *metrics));
-  ASSIGN_OR_RETURN(std::unique_ptr<Store> store,
-                   OpenStore(uri, StoreOptionsOf(options, metrics.get())));
+  if (store == nullptr) {
+    ASSIGN_OR_RETURN(store, OpenStore(uri, StoreOptionsOf(options, metrics.get())));
+  }
   std::unique_ptr<Server> server(
       new Server(options, std::move(metrics), std::move(security), std::move(store)));
   RETURN_IF_ERROR(server->Open());
@@ -172,6 +199,9 @@ absl::Status Server::Open() {
                                 [this] { return ready_.load(); }, options_.web_page, RestApi()));
   }
   RETURN_IF_ERROR(registry_.Recover(options_.recover == "strict"));
+  if (replicas_ != nullptr) {
+    replicas_->Start([this](const std::vector<Replica>& alive) { forwarder_.OnLook(alive); });
+  }
   if (!options_.models_dir.empty()) {
     RETURN_IF_ERROR(CreateModelsOf(options_.models_dir, registry_));
   }
@@ -204,6 +234,7 @@ void Server::SetServing(bool serving) {
 void Server::BeginDrain() {
   SetServing(false);
   spdlog::info("event=draining seconds={}", absl::ToDoubleSeconds(options_.drain));
+  if (replicas_ != nullptr) replicas_->Leave();
 }
 
 void Server::Stop(absl::Duration grace) {
@@ -213,10 +244,13 @@ void Server::Stop(absl::Duration grace) {
   for (const auto& model : registry_.List("", options_.max_models)) {
     model->EndWaits(DrainingError());
   }
+  forwarder_.Drain();
   transport_.Shutdown(absl::Now() + grace);
+  if (replicas_ != nullptr) replicas_->Stop();
   registry_.Flush();
   trainers_.Stop();
   predictors_.Stop();
+  if (followers_ != nullptr) followers_->Stop();
 }
 
 }  // namespace lazynorm

@@ -10,9 +10,11 @@
 #include "server/base/clock.h"
 #include "server/base/executor.h"
 #include "server/hosting/registry.h"
+#include "server/hosting/replicas.h"
 #include "server/metrics/http.h"
 #include "server/metrics/metrics.h"
 #include "server/options.h"
+#include "server/rpc/forwarder.h"
 #include "server/rpc/health.h"
 #include "server/rpc/inference_rest.h"
 #include "server/rpc/inference_service.h"
@@ -37,13 +39,17 @@ class Server {
   // UNAVAILABLE if an address cannot be listened on, or what the store answers. A store that fails
   // for good later ends the process: starting again is the recovery.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options);
+  // The same over a store that is open already, whatever options.store says.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options,
+                                                       std::unique_ptr<Store> store);
   ~Server();
 
   // The port bound for each of options.listen, and for metrics (0: none).
   std::vector<int> ports() const { return transport_.ports(); }
   int metrics_port() const { return http_ == nullptr ? 0 : http_->port(); }
 
-  // Tells probes and balancers to go elsewhere; everything is still served.
+  // Tells probes and balancers to go elsewhere; everything is still served. One of several replicas
+  // begins to hand its models over.
   void BeginDrain();
 
   // Refuses new calls, ends streams after their messages in work, finishes what is queued. Calls
@@ -64,8 +70,12 @@ class Server {
   const std::unique_ptr<Store> store_;
   Health health_;
   Executor trainers_, predictors_;
+  // Of one of several replicas; null where this process is alone.
+  const std::unique_ptr<Executor> followers_;
   Registry registry_;
+  const std::unique_ptr<Replicas> replicas_;
   Transport transport_;
+  Forwarder forwarder_;
   ModelService models_;
   TrainingService training_;
   Predictor predictor_;

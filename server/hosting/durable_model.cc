@@ -38,10 +38,19 @@ absl::Status Damaged(int64_t step, absl::string_view what) {
 
 }  // namespace
 
+absl::Status NoWriter() {
+  return MakeError(absl::StatusCode::kUnavailable, "NO_WRITER", "",
+                   "no replica writes this model just now; try again shortly");
+}
+
+bool IsNoWriter(const absl::Status& status) {
+  return absl::IsUnavailable(status) && ReasonOf(status) == "NO_WRITER";
+}
+
 absl::StatusOr<std::unique_ptr<DurableModel>> DurableModel::Create(const std::string& id,
                                                                    std::unique_ptr<Learner> learner,
                                                                    const DurableOptions& options) {
-  std::unique_ptr<DurableModel> model(new DurableModel(options));
+  std::unique_ptr<DurableModel> model(new DurableModel(id, options));
   model->learner_ = std::move(learner);
   // As it will be read back.
   model->create_time_ = absl::FromUnixMicros(absl::ToUnixMicros(options.clock->Now()));
@@ -55,29 +64,63 @@ absl::StatusOr<std::unique_ptr<DurableModel>> DurableModel::Create(const std::st
 
 absl::StatusOr<std::unique_ptr<DurableModel>> DurableModel::Open(const std::string& id,
                                                                  const DurableOptions& options) {
-  std::unique_ptr<DurableModel> model(new DurableModel(options));
+  std::unique_ptr<DurableModel> model(new DurableModel(id, options));
   ASSIGN_OR_RETURN(model->journal_, options.store->Open(id, ReaderInto(*model)));
   return model;
 }
 
+absl::StatusOr<std::unique_ptr<DurableModel>> DurableModel::Follow(const std::string& id,
+                                                                   const DurableOptions& options) {
+  std::unique_ptr<DurableModel> model(new DurableModel(id, options));
+  RETURN_IF_ERROR(model->CatchUp());
+  return model;
+}
+
+absl::Status DurableModel::CatchUp() {
+  ASSIGN_OR_RETURN(at_, options_.store->ReadFrom(id_, at_, ReaderInto(*this)));
+  return absl::OkStatus();
+}
+
+absl::Status DurableModel::StartWriting() {
+  Reader reader = ReaderInto(*this);
+  reader.from = at_;
+  ASSIGN_OR_RETURN(journal_, options_.store->Open(id_, reader));
+  return absl::OkStatus();
+}
+
+void DurableModel::StopWriting() {
+  if (!writes()) return;
+  at_ = journal_->end();
+  journal_ = nullptr;
+}
+
 absl::StatusOr<SavedModel> DurableModel::ReadAt(const std::string& id, int64_t step,
                                                 const DurableOptions& options) {
-  DurableModel model(options);
+  DurableModel model(id, options);
   RETURN_IF_ERROR(options.store->ReadAt(id, step, ReaderInto(model)));
   return model.Saved();
 }
 
+int64_t DurableModel::NewVersion() {
+  static std::atomic<int64_t> latest = 0;
+  return ++latest;
+}
+
 Reader DurableModel::ReaderInto(DurableModel& model) {
-  return {
-      .on_snapshot = [&model](const Snapshot& snapshot) -> absl::Status {
-        ASSIGN_OR_RETURN(const SavedModel saved, SavedModelFromBytes(snapshot.bytes));
-        return model.Take(saved);
-      },
-      .on_record = [&model](const Position&, const Record& record) { return model.Repeat(record); },
-      .on_warning =
-          [](const std::string& warning) {
-            spdlog::warn("event=store message={}", LogText(warning));
-          }};
+  return {.on_snapshot = [&model](const Snapshot& snapshot) -> absl::Status {
+            ASSIGN_OR_RETURN(const SavedModel saved, SavedModelFromBytes(snapshot.bytes));
+            model.at_ = snapshot.at;
+            return model.Take(saved);
+          },
+          .on_record = [&model](const Position& at, const Record& record) -> absl::Status {
+            RETURN_IF_ERROR(model.Repeat(record));
+            model.at_ = at;
+            return absl::OkStatus();
+          },
+          .on_warning =
+              [](const std::string& warning) {
+                spdlog::warn("event=store message={}", LogText(warning));
+              }};
 }
 
 absl::Status DurableModel::Take(const SavedModel& saved) {
@@ -86,7 +129,7 @@ absl::Status DurableModel::Take(const SavedModel& saved) {
   create_time_ = saved.create_time;
   update_time_ = saved.update_time;
   snapshot_time_ = saved.update_time;
-  ++version_;
+  version_ = NewVersion();
   return absl::OkStatus();
 }
 
@@ -119,7 +162,7 @@ absl::Status DurableModel::Repeat(const Record& record) {
 void DurableModel::Note(const Command& command, const StepResult& result, absl::Time now) {
   if (std::holds_alternative<RememberCommand>(command)) return;
   update_time_ = now;
-  ++version_;
+  version_ = NewVersion();
   if (std::holds_alternative<TrainCommand>(command)) {
     averages_.Add(result, learner_->diagnostics());
   }
@@ -155,6 +198,7 @@ void DurableModel::AppendRecords(Done done) {
 }
 
 void DurableModel::Commit(Done done) {
+  if (!writes()) return done(absl::OkStatus());  // all that it has is durable
   AppendRecords(std::move(done));
   if (!SnapshotIsDue()) return;
   snapshot_under_way_->store(true);
@@ -166,6 +210,7 @@ void DurableModel::Commit(Done done) {
 
 void DurableModel::WriteCheckpoint(std::string label,
                                    absl::AnyInvocable<void(absl::StatusOr<CheckpointInfo>)> done) {
+  if (!writes()) return done(NoWriter());
   if (!records_.empty()) AppendRecords([](absl::Status) {});
   journal_->WriteCheckpoint(
       std::move(label), options_.clock->Now(),

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -27,8 +28,9 @@ std::shared_ptr<HostedModel> HostedModel::Make(std::string id, std::unique_ptr<D
                                                const HostingOptions& options) {
   std::shared_ptr<HostedModel> hosted(new HostedModel(std::move(id), std::move(metrics), options));
   hosted->OnTurnEnd (*model)();
-  hosted->trainer_ = std::make_shared<Trainer>(std::move(model), std::move(reopen),
-                                               options.max_queued_steps, options.trainers);
+  hosted->trainer_ =
+      std::make_shared<Trainer>(std::move(model), std::move(reopen), options.max_queued_steps,
+                                options.trainers, options.followers);
   hosted->trainer_->Listen(std::shared_ptr<TurnListener>(hosted, hosted.get()));
   return hosted;
 }
@@ -70,6 +72,53 @@ absl::Status HostedModel::CheckStep(const Command& command) const {
                                std::max<int64_t>(0, options_.max_step_bytes / row_bytes - replayed),
                                " rows for a network of this size, got ", own,
                                "; --max_step_bytes is ", options_.max_step_bytes));
+}
+
+bool HostedModel::CatchUp(absl::AnyInvocable<void(absl::Status)> done) {
+  if (catching_up_.exchange(true)) return false;
+  int64_t number = 0;
+  {
+    MutexLock lock(&mutex_);
+    number = ++catch_ups_;
+  }
+  trainer_->CatchUp(
+      [self = shared_from_this(), number, done = std::move(done)](absl::Status status) mutable {
+        self->catching_up_ = false;
+        if (status.ok() || absl::IsUnavailable(status)) self->Settle(number);
+        done(std::move(status));
+      });
+  return true;
+}
+
+void HostedModel::Told(int64_t step) {
+  MutexLock lock(&mutex_);
+  if (step <= view_.Get()->step) return;
+  told_step_ = std::max(told_step_.load(), step);
+  told_at_ = catch_ups_;
+}
+
+// The step may have come and gone, with a checkpoint that was restored: so those who wait for it
+// need not be waiting for what is here now.
+void HostedModel::Settle(int64_t catch_up) {
+  ModelView told;
+  {
+    MutexLock lock(&mutex_);
+    if (told_step_ == 0 || catch_up <= told_at_) return;
+    told.step = told_step_.exchange(0);
+  }
+  WakeWaiters(told);
+}
+
+void HostedModel::StartWriting(absl::AnyInvocable<void(absl::Status)> done) {
+  trainer_->StartWriting(
+      [self = shared_from_this(), done = std::move(done)](absl::Status status) mutable {
+        if (status.ok()) self->Settle(std::numeric_limits<int64_t>::max());
+        done(std::move(status));
+      });
+}
+
+void HostedModel::StopWriting(absl::AnyInvocable<void(absl::Status)> done) {
+  trainer_->StopWriting(std::move(done));
 }
 
 void HostedModel::Submit(Submission submission) {
@@ -124,18 +173,26 @@ void HostedModel::WithPlan(int columns, PlanDone done) {
 }
 
 int64_t HostedModel::WhenStep(int64_t step, absl::AnyInvocable<void(absl::Status)> done) {
+  return Wait({.step = step, .resolving = false, .done = std::move(done)});
+}
+
+int64_t HostedModel::WhenResolved(absl::AnyInvocable<void(absl::Status)> done) {
+  return Wait({.step = 0, .resolving = true, .done = std::move(done)});
+}
+
+int64_t HostedModel::Wait(Waiter waiter) {
   absl::Status status;
   {
     MutexLock lock(&mutex_);
     if (deleted()) {
       status = Gone();
-    } else if (view_.Get()->step < step) {
+    } else if (!waiter.Has(*view_.Get())) {
       const int64_t ticket = next_ticket_++;
-      waiters_.emplace(ticket, Waiter{step, std::move(done)});
+      waiters_.emplace(ticket, std::move(waiter));
       return ticket;
     }
   }
-  done(status);
+  waiter.done(status);
   return 0;
 }
 
@@ -144,12 +201,12 @@ bool HostedModel::StopWaiting(int64_t ticket) {
   return waiters_.erase(ticket) > 0;
 }
 
-void HostedModel::WakeWaiters(int64_t step) {
+void HostedModel::WakeWaiters(const ModelView& view) {
   std::vector<absl::AnyInvocable<void(absl::Status)>> reached;
   {
     MutexLock lock(&mutex_);
     for (auto it = waiters_.begin(); it != waiters_.end();) {
-      if (it->second.step > step) {
+      if (!it->second.Has(view)) {
         ++it;
       } else {
         reached.push_back(std::move(it->second.done));
@@ -256,16 +313,16 @@ std::shared_ptr<const ModelView> HostedModel::MakeView(const DurableModel& model
   now->last_drift_step = learner.drift().last_drift_step();
   now->remembered_predictions = learner.remembered().size();
   now->snapshot_time = model.snapshot_time();
+  now->at = model.position();
   made_version_ = model.version();
   made_ = now;
   return now;
 }
 
 void HostedModel::Publish(std::shared_ptr<const ModelView> view) {
-  const int64_t step = view->step;
   Tell(*view);
-  view_.Set(std::move(view));
-  WakeWaiters(step);
+  view_.Set(view);
+  WakeWaiters(*view);
 }
 
 }  // namespace lazynorm

@@ -2,6 +2,7 @@
 #define LAZYNORM_SERVER_HOSTING_HOSTED_MODEL_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -47,6 +48,7 @@ struct ModelView {
   int64_t drifts = 0, last_drift_step = 0;
   int64_t remembered_predictions = 0;
   absl::Time snapshot_time;
+  Position at;  // of a follower: what it has read
 };
 
 // How much of what was predicted a model remembers, see RememberedPredictions.
@@ -63,13 +65,15 @@ struct HostingOptions {
   RememberOptions remember;
   Executor* trainers = nullptr;    // turns run here
   Executor* predictors = nullptr;  // what waited for a plan runs here
+  Executor* followers = nullptr;   // turns of what another replica writes; null: there is none
   const Clock* clock = nullptr;
   Store* store = nullptr;
   absl::Duration replay_budget = absl::Seconds(5);  // see DurableOptions
 };
 
 // A model that is served: its learner behind a trainer, and what its latest turn published. Readers
-// never wait for a learning step. Thread-safe.
+// never wait for a learning step. Where several replicas share the store, all serve it and one of
+// them writes it. Thread-safe.
 class HostedModel final : public std::enable_shared_from_this<HostedModel>, private TurnListener {
  public:
   using PlanDone = absl::AnyInvocable<void(absl::StatusOr<std::shared_ptr<const Plan>>)>;
@@ -85,6 +89,23 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   PredictionTally& predictions() { return predictions_; }
   std::shared_ptr<const ModelView> view() const { return view_.Get(); }
   bool deleted() const { return deleted_.load(std::memory_order_acquire); }
+
+  // Whether this process writes the model; others are told NO_WRITER by what changes it. Since
+  // when.
+  bool writes() const { return trainer_->writes(); }
+  std::chrono::steady_clock::time_point role_since() const { return trainer_->role_since(); }
+  // See Trainer. At most one CatchUp is under way; where there is one, `done` is dropped and this
+  // is false.
+  bool CatchUp(absl::AnyInvocable<void(absl::Status)> done = [](const absl::Status&) {});
+  void StartWriting(absl::AnyInvocable<void(absl::Status)> done);
+  void StopWriting(absl::AnyInvocable<void(absl::Status)> done);
+  void LoseModel() { trainer_->LoseModel(); }
+
+  // A caller of this process was told of a step that another replica has taken: who predicts from
+  // now on should see it.
+  void Told(int64_t step);
+  // The step that a prediction must have seen; 0 if there is none that is not here.
+  int64_t told_step() const { return told_step_.load(std::memory_order_acquire); }
 
   // Changes the model, in the order of submission; see Trainer::Submit. The command is told what
   // only the host knows: the time, and how much may be remembered. LIMIT_EXCEEDED for a step that
@@ -107,6 +128,8 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   // A call of `done` once the model has reached `step`, or with MODEL_NOT_FOUND. Returns a ticket
   // for StopWaiting; 0 if `done` ran inline because there was nothing to wait for.
   int64_t WhenStep(int64_t step, absl::AnyInvocable<void(absl::Status)> done);
+  // The same, once the model is resolved.
+  int64_t WhenResolved(absl::AnyInvocable<void(absl::Status)> done);
   // True if the wait was still on: its `done` will not run.
   bool StopWaiting(int64_t ticket);
   // Calls every `done` that waits for a step with `status`.
@@ -117,8 +140,13 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
 
  private:
   struct Waiter {
-    int64_t step;
+    int64_t step;    // or,
+    bool resolving;  // the plan is waited for
     absl::AnyInvocable<void(absl::Status)> done;
+
+    bool Has(const ModelView& view) const {
+      return resolving ? view.plan != nullptr : view.step >= step;
+    }
   };
 
   HostedModel(std::string id, std::shared_ptr<ModelMetrics> metrics, const HostingOptions& options);
@@ -142,7 +170,10 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   void Publish(std::shared_ptr<const ModelView> view);
   void Tell(const Step& step);
   void Tell(const ModelView& view);
-  void WakeWaiters(int64_t step);
+  int64_t Wait(Waiter waiter);
+  void WakeWaiters(const ModelView& view);
+  // What was told of before that CatchUp was called is here, or out of reach.
+  void Settle(int64_t catch_up);
   absl::Status Gone() const;
 
   const std::string id_;
@@ -151,6 +182,8 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   std::shared_ptr<Trainer> trainer_;
   Published<ModelView> view_;
   std::atomic<bool> deleted_ = false;
+  std::atomic<bool> catching_up_ = false;
+  std::atomic<int64_t> told_step_ = 0;  // set under the mutex
   PredictionTally predictions_;
 
   // The trainer's alone.
@@ -161,6 +194,8 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   Mutex mutex_;
   int64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;
   std::map<int64_t, Waiter> waiters_ ABSL_GUARDED_BY(mutex_);
+  int64_t catch_ups_ ABSL_GUARDED_BY(mutex_) = 0;  // that were called
+  int64_t told_at_ ABSL_GUARDED_BY(mutex_) = 0;    // how many they were then
 };
 
 // NOT_FOUND, reason MODEL_NOT_FOUND.

@@ -24,6 +24,15 @@ std::vector<int> BatchNormLayers(const ModelSpec& spec) {
   return layers;
 }
 
+// As the writer if that is wanted and nobody else is it.
+absl::StatusOr<std::unique_ptr<DurableModel>> OpenOrFollow(const std::string& id, bool write,
+                                                           const DurableOptions& options) {
+  if (!write) return DurableModel::Follow(id, options);
+  auto opened = DurableModel::Open(id, options);
+  if (ReasonOf(opened.status()) == "NOT_HOLDER") return DurableModel::Follow(id, options);
+  return opened;
+}
+
 }  // namespace
 
 Registry::Registry(RegistryOptions options, Metrics& metrics)
@@ -64,7 +73,7 @@ std::shared_ptr<HostedModel> Registry::Host(const std::string& id,
                                             std::unique_ptr<DurableModel> model) {
   const std::vector<int> layers = BatchNormLayers(model->learner().spec());
   auto hosted = HostedModel::Make(
-      id, std::move(model), [this, id] { return DurableModel::Open(id, durable()); },
+      id, std::move(model), [this, id](bool write) { return OpenOrFollow(id, write, durable()); },
       metrics_.AddModel(id, layers), options_.hosting);
   models_.emplace(id, hosted);
   count_ = static_cast<int>(models_.size());
@@ -92,15 +101,18 @@ absl::StatusOr<std::shared_ptr<HostedModel>> Registry::Add(const std::string& id
 
 absl::Status Registry::RecoverOne(const StoredModel& stored) {
   using Opened = absl::StatusOr<std::unique_ptr<DurableModel>>;
+  const bool alone = store().cluster() == nullptr;
   Opened model =
-      stored.damage.ok() ? DurableModel::Open(stored.model, durable()) : Opened(stored.damage);
+      stored.damage.ok() ? OpenOrFollow(stored.model, alone, durable()) : Opened(stored.damage);
   MutexLock lock(&mutex_);
+  if (models_.contains(stored.model)) return absl::OkStatus();
   if (model.ok()) {
     spdlog::info("event=model_recovered model={} step={}", stored.model,
                  (*model)->learner().step());
     Host(stored.model, *std::move(model));
     return absl::OkStatus();
   }
+  if (!alone && absl::IsNotFound(model.status())) return absl::OkStatus();  // deleted meanwhile
   if (!absl::IsDataLoss(model.status())) return model.status();
   spdlog::error("event=model_damaged model={} message={}", stored.model,
                 LogText(model.status().message()));
@@ -151,6 +163,11 @@ absl::Status Registry::Delete(absl::string_view id) {
     if (!models_.contains(id) && !damaged_.contains(id)) return ModelNotFound(id);
   }
   RETURN_IF_ERROR(store().Delete(id));
+  Forget(id);
+  return absl::OkStatus();
+}
+
+void Registry::Forget(absl::string_view id) {
   std::shared_ptr<HostedModel> model;
   {
     MutexLock lock(&mutex_);
@@ -161,14 +178,26 @@ absl::Status Registry::Delete(absl::string_view id) {
       count_ = static_cast<int>(models_.size());
       SetShadowLocked(model->id(), "");
       metrics_.RemoveModel(id);
-    } else {
-      damaged_.erase(std::string(id));
+    } else if (damaged_.erase(std::string(id)) == 0) {
+      return;  // somebody else was faster
     }
     if (options_.on_deleted) options_.on_deleted(id);
     spdlog::info("event=model_deleted model={} models={}", std::string(id), models_.size());
   }
   if (model != nullptr) model->Delete();
-  return absl::OkStatus();
+}
+
+absl::Status Registry::Follow(const std::string& id) {
+  {
+    MutexLock lock(&mutex_);
+    if (models_.contains(id) || damaged_.contains(id) || !coming_.insert(id).second) {
+      return absl::OkStatus();
+    }
+  }
+  const absl::Status followed = RecoverOne({.model = id, .damage = absl::OkStatus()});
+  MutexLock lock(&mutex_);
+  coming_.erase(id);
+  return followed;
 }
 
 absl::StatusOr<SavedModel> Registry::ReadAt(absl::string_view id, int64_t step) const {
@@ -230,6 +259,19 @@ std::vector<std::shared_ptr<HostedModel>> Registry::ShadowsOf(absl::string_view 
     if (whose == id && found != models_.end()) shadows.push_back(found->second);
   }
   return shadows;
+}
+
+std::vector<std::string> Registry::Names() const {
+  MutexLock lock(&mutex_);
+  std::vector<std::string> names;
+  for (const auto& [id, model] : models_) names.push_back(id);
+  for (const auto& [id, damage] : damaged_) names.push_back(id);
+  return names;
+}
+
+int Registry::size() const {
+  MutexLock lock(&mutex_);
+  return static_cast<int>(models_.size() + damaged_.size());
 }
 
 std::map<std::string, absl::Status, std::less<>> Registry::Damaged() const {

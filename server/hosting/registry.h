@@ -39,6 +39,7 @@ class Registry {
 
   // Brings back all models that the store has, several at once. A damaged one is told of, and then
   // answers DATA_LOSS (MODEL_DAMAGED) until it is deleted; if `strict`, it is the error of this.
+  // Where several replicas share the store, all are followed at first.
   absl::Status Recover(bool strict);
 
   // ALREADY_EXISTS (MODEL_EXISTS), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) beyond max_models, or what
@@ -52,6 +53,11 @@ class Registry {
   absl::StatusOr<std::shared_ptr<HostedModel>> Find(absl::string_view id) const;
   // With all that the store has of it. Blocks until that is durable.
   absl::Status Delete(absl::string_view id);
+  // Begins to follow a model that another replica has made; one that is here already is left alone.
+  // What DurableModel::Follow answers. Blocks.
+  absl::Status Follow(const std::string& id);
+  // Lets go of a model that another replica has deleted.
+  void Forget(absl::string_view id);
 
   // What `id` would be a shadow of: MODEL_NOT_FOUND; INVALID_UPDATE if that is itself, a shadow, or
   // if `id` has shadows of its own. An empty `of` is always right.
@@ -65,6 +71,9 @@ class Registry {
   // Up to `most` models with an id above `after`, in the order of their ids. No damaged ones.
   std::vector<std::shared_ptr<HostedModel>> List(absl::string_view after, int most) const;
 
+  // All ids, and how many they are: damaged ones too.
+  std::vector<std::string> Names() const;
+  int size() const;
   // The damaged ones, and what Find says of each.
   std::map<std::string, absl::Status, std::less<>> Damaged() const;
 

@@ -19,7 +19,26 @@ absl::Status QueueFull(int max_queued) {
                                 " steps wait already; try again shortly"));
 }
 
+// Certain: nothing of it was kept, since somebody else writes.
+bool IsFenced(const absl::Status& kept) {
+  return ReasonOf(kept) == "NOT_HOLDER";
+}
+
 }  // namespace
+
+Trainer::Trainer(Model model, Reopen reopen, int max_queued, Executor* executor,
+                 Executor* followers)
+    : model_(std::move(model)),
+      reopen_(std::move(reopen)),
+      max_queued_(max_queued),
+      executor_(executor),
+      followers_(followers),
+      writes_(model_->writes()),
+      role_since_(SteadyClock::now()) {}
+
+void Trainer::Run(absl::AnyInvocable<void()> work) {
+  (writes_ || followers_ == nullptr ? executor_ : followers_)->Run(std::move(work));
+}
 
 void Trainer::Submit(Submission submission) {
   Enqueue(std::move(submission));
@@ -44,10 +63,11 @@ void Trainer::Enqueue(Pending pending) {
   }
   if (!refusal.ok()) return Refuse(std::move(pending), refusal);  // NOLINT: not moved then
   if (auto listener = listener_.lock()) listener->OnQueue();
-  if (start) executor_->Run([self = shared_from_this()] { self->Turn(); });
+  if (start) Run([self = shared_from_this()] { self->Turn(); });
 }
 
 absl::Status Trainer::CheckSubmission() const {
+  if (!writes_) return NoWriter();
   if (!failed_.ok() && SteadyClock::now() < retry_at_) return failed_;
   if (static_cast<int>(queue_.size()) >= max_queued_) return QueueFull(max_queued_);
   return absl::OkStatus();
@@ -87,6 +107,7 @@ absl::StatusOr<StepResult> Trainer::Apply(const Submission& submission, TurnList
   if (submission.chain != nullptr && submission.chain->broken) {
     return absl::CancelledError("a message before this one was refused");
   }
+  if (!model_->writes()) return NoWriter();
   const auto start = SteadyClock::now();
   absl::StatusOr<StepResult> result = model_->Apply(submission.command);
   if (!result.ok()) {
@@ -114,18 +135,17 @@ absl::AnyInvocable<void(const absl::Status&)> Trainer::Do(Pending pending, TurnL
 }
 
 bool Trainer::HaveModel(TurnListener* listener) {
-  {
-    MutexLock lock(&mutex_);
-    if (!stale_) return true;
-  }
+  if (!Stale()) return true;
   model_ = nullptr;
-  absl::StatusOr<Model> opened = reopen_();
+  absl::StatusOr<Model> opened = reopen_(writes_);
   std::deque<Pending> refused;
   {
     MutexLock lock(&mutex_);
     if (opened.ok()) {
       ++opening_;
       stale_ = false;
+      if (!writes_) (*opened)->StopWriting();  // it was lost meanwhile
+      SetWrites((*opened)->writes());
     } else {
       Fail(opened.status());
       refused = TakeAll();
@@ -155,6 +175,7 @@ void Trainer::Turn() {
   }
   if (!outcome->answers.empty()) {
     if (listener != nullptr) outcome->publish = listener->OnTurnEnd(*model_);
+    if (Stale()) outcome->publish = nullptr;
     EndTurn(std::move(outcome));
   }
   bool more = false;
@@ -168,7 +189,7 @@ void Trainer::Turn() {
   }
   for (Pending& each : refused) Refuse(std::move(each), failed);
   if (listener != nullptr) listener->OnQueue();
-  if (more) executor_->Run([self = shared_from_this()] { self->Turn(); });
+  if (more) Run([self = shared_from_this()] { self->Turn(); });
 }
 
 void Trainer::EndTurn(std::unique_ptr<Outcome> outcome) {
@@ -190,7 +211,7 @@ void Trainer::Kept(std::unique_ptr<Outcome> outcome) {
     outcomes_.push_back(std::move(outcome));
     if (std::exchange(finishing_, true)) return;
   }
-  executor_->Run([self = shared_from_this()] { self->Finish(); });
+  Run([self = shared_from_this()] { self->Finish(); });
 }
 
 // One by one, in the order of the turns.
@@ -212,17 +233,101 @@ void Trainer::Finish() {
 void Trainer::FinishOne(Outcome& outcome) {
   {
     MutexLock lock(&mutex_);
-    if (outcome.kept.ok()) {
-      if (outcome.opening == opening_ && outcome.wrote) {
-        failed_ = absl::OkStatus();
-        retry_after_ = kFirstRetry;
-      }
-    } else if (outcome.opening == opening_) {
-      Fail(outcome.kept);
-    }
+    outcome.kept = Judge(outcome);
   }
   if (outcome.kept.ok() && outcome.publish != nullptr) outcome.publish();
   for (auto& answer : outcome.answers) answer(outcome.kept);
+}
+
+absl::Status Trainer::Judge(const Outcome& outcome) {
+  const bool fenced = followers_ != nullptr && IsFenced(outcome.kept);
+  const absl::Status kept = fenced ? NoWriter() : outcome.kept;
+  if (outcome.opening != opening_) return kept;
+  if (fenced) {
+    Lose();
+  } else if (!kept.ok()) {
+    Fail(kept);
+  } else if (outcome.wrote) {
+    failed_ = absl::OkStatus();
+    retry_after_ = kFirstRetry;
+  }
+  return kept;
+}
+
+void Trainer::Lose() {
+  SetWrites(false);
+  stale_ = true;
+  failed_ = NoWriter();
+  retry_at_ = SteadyClock::now();
+}
+
+void Trainer::SetWrites(bool writes) {
+  if (writes_.exchange(writes) != writes) role_since_ = SteadyClock::now();
+}
+
+void Trainer::CatchUp(absl::AnyInvocable<void(absl::Status)> done) {
+  absl::Status refusal;
+  {
+    MutexLock lock(&mutex_);
+    // What cannot be repeated is not tried again all the time.
+    if (stale_ && SteadyClock::now() < retry_at_) refusal = failed_;
+  }
+  if (!refusal.ok()) return done(refusal);
+  auto result = std::make_shared<absl::Status>();
+  Inspect(
+      [this, result](DurableModel& model) {
+        if (!model.writes()) Followed(*result = model.CatchUp());
+      },
+      [result, done = std::move(done)](const absl::Status& kept) mutable {
+        done(kept.ok() ? *result : kept);
+      });
+}
+
+void Trainer::StartWriting(absl::AnyInvocable<void(absl::Status)> done) {
+  auto result = std::make_shared<absl::Status>();
+  Inspect(
+      [this, result](DurableModel& model) {
+        Followed(*result = model.StartWriting());
+        if (!result->ok()) return;
+        MutexLock lock(&mutex_);
+        failed_ = absl::OkStatus();
+        retry_after_ = kFirstRetry;
+        SetWrites(true);
+      },
+      [result, done = std::move(done)](const absl::Status& kept) mutable {
+        done(kept.ok() ? *result : kept);
+      });
+}
+
+void Trainer::StopWriting(absl::AnyInvocable<void(absl::Status)> done) {
+  {
+    MutexLock lock(&mutex_);
+    SetWrites(false);
+  }
+  Inspect([](DurableModel&) {},
+          [self = shared_from_this(), done = std::move(done)](absl::Status kept) mutable {
+            if (!kept.ok()) return done(std::move(kept));
+            self->Inspect([](DurableModel& model) { model.StopWriting(); }, std::move(done));
+          });
+}
+
+void Trainer::LoseModel() {
+  std::deque<Pending> refused;
+  {
+    MutexLock lock(&mutex_);
+    if (!writes_) return;
+    Lose();
+    refused = TakeSubmissions();
+  }
+  for (Pending& pending : refused) Refuse(std::move(pending), NoWriter());
+}
+
+// An outage, or a writer that came first, leaves a model that is whole.
+void Trainer::Followed(const absl::Status& status) {
+  if (status.ok() || absl::IsUnavailable(status) || absl::IsNotFound(status)) return;
+  if (ReasonOf(status) == "NOT_HOLDER") return;
+  MutexLock lock(&mutex_);
+  Fail(status);
 }
 
 void Trainer::Fail(const absl::Status& status) {
@@ -232,6 +337,11 @@ void Trainer::Fail(const absl::Status& status) {
   }
   failed_ = status;
   stale_ = true;
+}
+
+bool Trainer::Stale() const {
+  MutexLock lock(&mutex_);
+  return stale_;
 }
 
 int Trainer::queued() const {

@@ -59,7 +59,11 @@ class TurnListener {
 //
 // Where a commit fails, all that was applied since is refused with its status and thrown away; the
 // model is opened again as the store has it. Commands are refused for a little while, and then the
-// store is tried again. Thread-safe.
+// store is tried again.
+//
+// Where several replicas share the store, one of them writes a model and the trainers of the others
+// follow: they refuse commands (NO_WRITER), and their turns repeat what the writer has kept. A
+// writer whose commit finds another one in its place becomes a follower. Thread-safe.
 class Trainer : public std::enable_shared_from_this<Trainer> {
  public:
   static constexpr absl::Duration kTurn = absl::Milliseconds(2);
@@ -68,13 +72,13 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   static constexpr absl::Duration kLastRetry = absl::Seconds(8);
 
   using Model = std::unique_ptr<DurableModel>;
-  using Reopen = std::function<absl::StatusOr<Model>()>;
+  // The model as the store has it; if `write`, as its writer, unless another replica is that.
+  using Reopen = std::function<absl::StatusOr<Model>(bool write)>;
 
-  Trainer(Model model, Reopen reopen, int max_queued, Executor* executor)
-      : model_(std::move(model)),
-        reopen_(std::move(reopen)),
-        max_queued_(max_queued),
-        executor_(executor) {}
+  // Turns run on `executor`, those of a follower on `followers`, which is null where this process
+  // is the only one.
+  Trainer(Model model, Reopen reopen, int max_queued, Executor* executor,
+          Executor* followers = nullptr);
 
   // Must outlive all turns, or be the owner of this trainer. Before the first Submit.
   void Listen(std::weak_ptr<TurnListener> listener) { listener_ = std::move(listener); }
@@ -84,6 +88,18 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   // the queue or the store is full.
   void Inspect(absl::AnyInvocable<void(DurableModel&)> read,
                absl::AnyInvocable<void(absl::Status)> done);
+  // Whether commands are taken: this is the model's writer.
+  bool writes() const { return writes_; }
+  // When that last changed.
+  std::chrono::steady_clock::time_point role_since() const { return role_since_.load(); }
+  // Of a follower: see DurableModel::CatchUp. `done` as Inspect's, once what was read is published.
+  void CatchUp(absl::AnyInvocable<void(absl::Status)> done);
+  // Makes a follower the writer, see DurableModel::StartWriting.
+  void StartWriting(absl::AnyInvocable<void(absl::Status)> done);
+  // Makes the writer a follower: refuses what comes, finishes what is queued, then calls `done`.
+  void StopWriting(absl::AnyInvocable<void(absl::Status)> done);
+  // Another replica writes the model: refuses all that waits; what is not kept is thrown away.
+  void LoseModel();
   // Answers all that waits, and all that comes, with `status`.
   void Close(absl::Status status);
   // How much waits for its turn.
@@ -105,6 +121,13 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   };
 
   void Enqueue(Pending pending);
+  // Runs `work` where this trainer's turns run.
+  void Run(absl::AnyInvocable<void()> work);
+  void SetWrites(bool writes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What came of making a follower's model a newer one.
+  void Followed(const absl::Status& status);
+  // What a commit's end means for the trainer; returns what is to be answered.
+  absl::Status Judge(const Outcome& outcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // OK, or why a command is refused now.
   absl::Status CheckSubmission() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Turn();
@@ -122,6 +145,8 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   void Finish();
   void FinishOne(Outcome& outcome);
   void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Lose() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Stale() const;
   std::deque<Pending> TakeAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::deque<Pending> TakeSubmissions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -129,7 +154,11 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   const Reopen reopen_;
   const int max_queued_;
   Executor* const executor_;
+  Executor* const followers_;
   std::weak_ptr<TurnListener> listener_;
+
+  std::atomic<bool> writes_;  // set under the mutex
+  std::atomic<std::chrono::steady_clock::time_point> role_since_;
 
   mutable Mutex mutex_;
   std::deque<Pending> queue_ ABSL_GUARDED_BY(mutex_);

@@ -130,6 +130,30 @@ void Metrics::SetCertificateExpiry(absl::Time end) {
       .Set(absl::ToDoubleSeconds(end - absl::UnixEpoch()));
 }
 
+void Metrics::SetReplicas(int64_t replicas, int64_t models_held) {
+  const auto add = [this](const char* name, const char* help) {
+    return &prometheus::BuildGauge().Name(name).Help(help).Register(*registry_).Add({});
+  };
+  MutexLock lock(&mutex_);
+  if (replicas_ == nullptr) {
+    replicas_ = add("lazynorm_replicas", "Replicas of this store that are alive.");
+    models_held_ = add("lazynorm_models_held", "Models that this replica writes.");
+  }
+  replicas_->Set(static_cast<double>(replicas));
+  models_held_->Set(static_cast<double>(models_held));
+}
+
+void Metrics::Forwarded(absl::string_view method) {
+  MutexLock lock(&mutex_);
+  prometheus::Counter*& counter = forwarded_[std::string(method)];
+  if (counter == nullptr) {
+    counter = AddCounter(*registry_, "lazynorm_forwarded_total",
+                         "Calls taken to the replica that writes their model.",
+                         {{"grpc_method", std::string(method)}});
+  }
+  counter->Increment();
+}
+
 std::string Metrics::Expose() const {
   std::vector<MetricFamily> families = registry_->Collect();
   MetricFamily count = {"lazynorm_models", "Models hosted.", prometheus::MetricType::Gauge, {}};

@@ -45,6 +45,11 @@ class Metrics {
 
   // When the certificate that is served with ends; without TLS there is no such series.
   void SetCertificateExpiry(absl::Time end);
+  // Of several replicas that share a store: how many are alive, and how many models this one
+  // writes. Shown only once it was told.
+  void SetReplicas(int64_t replicas, int64_t models_held);
+  // A call was taken to the replica that writes its model. `method` is one of AddRpc's.
+  void Forwarded(absl::string_view method);
 
   // The text format, version 0.0.4.
   std::string Expose() const;
@@ -59,6 +64,9 @@ class Metrics {
   mutable Mutex mutex_;
   std::vector<std::unique_ptr<RpcMetrics>> rpcs_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::shared_ptr<ModelMetrics>> models_ ABSL_GUARDED_BY(mutex_);
+  prometheus::Gauge* replicas_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  prometheus::Gauge* models_held_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  std::map<std::string, prometheus::Counter*, std::less<>> forwarded_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace lazynorm

@@ -35,6 +35,8 @@ enum Family {
   kStatisticsFrozen,
   kRememberedPredictions,
   kQueueDepth,
+  kLagSeconds,
+  kLagSteps,
   kSnapshotAge,
   kStepSeconds,
 };
@@ -79,6 +81,12 @@ constexpr Description kFamilies[] = {
     {"lazynorm_remembered_predictions", "Predictions that wait for their labels.",
      MetricType::Gauge},
     {"lazynorm_train_queue_depth", "Train requests that wait for their turn.", MetricType::Gauge},
+    {"lazynorm_replica_lag_seconds",
+     "How long what this replica serves has been behind the model's writer; 0 at the writer's.",
+     MetricType::Gauge},
+    {"lazynorm_replica_lag_steps",
+     "Learning steps by which what this replica serves is behind the model's writer.",
+     MetricType::Gauge},
     {"lazynorm_snapshot_age_seconds", "Time since the model's newest snapshot, or its creation.",
      MetricType::Gauge},
     {"lazynorm_step_seconds", "Time to compute a learning step.", MetricType::Histogram},
@@ -92,7 +100,7 @@ constexpr absl::string_view kReasons[] = {
     "INVALID_UPDATE",  "REQUEST_ID_REUSED",  "MODEL_NOT_FOUND",  "UNKNOWN_PREDICTION_ID",
     "NON_FINITE_STEP", "LIMIT_EXCEEDED",     "QUEUE_FULL",       "RATE_LIMITED",
     "STORE_FULL",      "STORE_FAILED",       "MODEL_DAMAGED",    "STARTING",
-    "DRAINING",
+    "DRAINING",        "NO_WRITER",          "HOLDER_LOST",
 };
 constexpr absl::string_view kOtherReason = "INTERNAL";
 
@@ -172,6 +180,12 @@ void ModelMetrics::SetSnapshotTime(absl::Time time) {
   snapshot_micros_ = absl::ToUnixMicros(time);
 }
 
+void ModelMetrics::SetReplicaLag(absl::Duration time, int64_t steps) {
+  lag_seconds_.Set(absl::ToDoubleSeconds(time));
+  lag_steps_.Set(static_cast<double>(steps));
+  replicated_ = true;
+}
+
 void ModelMetrics::SetQueueDepth(int64_t depth) {
   queue_depth_.Set(static_cast<double>(depth));
 }
@@ -195,6 +209,10 @@ void ModelMetrics::Collect(std::vector<MetricFamily>* families) const {
   add(kStatisticsFrozen, statistics_frozen_.Collect());
   add(kRememberedPredictions, remembered_predictions_.Collect());
   add(kQueueDepth, queue_depth_.Collect());
+  if (replicated_) {
+    add(kLagSeconds, lag_seconds_.Collect());
+    add(kLagSteps, lag_steps_.Collect());
+  }
   if (const int64_t micros = snapshot_micros_; micros != 0) {
     add(kSnapshotAge, GaugeOf(absl::ToDoubleSeconds(absl::Now() - absl::FromUnixMicros(micros))));
   }

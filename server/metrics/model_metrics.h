@@ -61,6 +61,9 @@ class ModelMetrics {
   void SetRememberedPredictions(int64_t rows);
   // Of the newest snapshot; the creation before that.
   void SetSnapshotTime(absl::Time time);
+  // How far what is served here is behind what the model's writer has kept: none at the writer's.
+  // Shown only once it was told.
+  void SetReplicaLag(absl::Duration time, int64_t steps);
   // Train requests that wait for their turn.
   void SetQueueDepth(int64_t depth);
 
@@ -90,6 +93,9 @@ class ModelMetrics {
   prometheus::Gauge statistics_frozen_;
   prometheus::Gauge remembered_predictions_;
   prometheus::Gauge queue_depth_;
+  std::atomic<bool> replicated_ = false;
+  prometheus::Gauge lag_seconds_;
+  prometheus::Gauge lag_steps_;
   prometheus::Histogram step_seconds_;
 
   mutable Mutex mutex_;

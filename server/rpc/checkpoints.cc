@@ -135,7 +135,7 @@ void Checkpoints::Restore(UnaryCall<v1::RestoreCheckpointRequest, v1::Model>& ca
 void Checkpoints::Backup(std::shared_ptr<BackupStream> stream) {
   if (scratch_.empty()) {
     return stream->Finish(absl::UnimplementedError(
-        "this server keeps its models in memory: there is nothing to back up"));
+        "this server's store has no files to be backed up; a database is, by its own tools"));
   }
   const auto job = std::make_shared<BackupJob>(stream, executor_, scratch_);
   const absl::Status copied = job->Copy(registry_.store());

@@ -154,6 +154,21 @@ class Watch : public std::enable_shared_from_this<Watch> {
 
 }  // namespace
 
+template <class Request, class Response, class Base>
+void ModelService::AddChange(
+    v1::ModelService::AsyncService* service,
+    void (Base::*request)(grpc::ServerContext*, Request*,
+                          grpc::ServerAsyncResponseWriter<Response>*, grpc::CompletionQueue*,
+                          grpc::ServerCompletionQueue*, void*),
+    const char* method, bool repeatable,
+    std::type_identity_t<std::function<void(UnaryCall<Request, Response>&)>> handler) {
+  const Route route = {kService, method, /*at_writer=*/true, repeatable};
+  transport_.AddUnary(service, request, kService, method,
+                      [this, route, handler = std::move(handler)](auto& call) {
+                        forwarder_.Run(call, route, [&handler, &call] { handler(call); });
+                      });
+}
+
 void ModelService::Register() {
   using Async = v1::ModelService::AsyncService;
   auto* service = transport_.AddService(std::make_unique<Async>());
@@ -164,31 +179,26 @@ void ModelService::Register() {
       });
   transport_.AddUnary(
       service, &Async::RequestGetModel, kService, "GetModel",
-      [this](const auto& request, auto* response) { return GetModel(request, response); });
+      [this](UnaryCall<v1::GetModelRequest, v1::Model>& call) {
+        forwarder_.Run(call, {kService, "GetModel", /*at_writer=*/false, /*repeatable=*/true},
+                       [this, &call] { call.Finish(GetModel(call.request(), call.response())); });
+      });
   transport_.AddUnary(
       service, &Async::RequestListModels, kService, "ListModels",
       [this](UnaryCall<v1::ListModelsRequest, v1::ListModelsResponse>& call) { ListModels(call); });
-  transport_.AddUnary(
-      service, &Async::RequestDeleteModel, kService, "DeleteModel",
-      [this](UnaryCall<v1::DeleteModelRequest, google::protobuf::Empty>& call) {
-        executor_.Run([this, &call] { call.Finish(registry_.Delete(call.request().model())); });
-      });
-  transport_.AddUnary(service, &Async::RequestUpdateModel, kService, "UpdateModel",
-                      [this](UnaryCall<v1::UpdateModelRequest, v1::Model>& c) { UpdateModel(c); });
-  transport_.AddUnary(service, &Async::RequestGetModelState, kService, "GetModelState",
-                      [this](UnaryCall<v1::GetModelStateRequest, v1::GetModelStateResponse>& call) {
-                        GetModelState(call);
-                      });
-  transport_.AddUnary(service, &Async::RequestFreezeStatistics, kService, "FreezeStatistics",
-                      [this](UnaryCall<v1::FreezeStatisticsRequest, v1::Model>& call) {
-                        Change(call, FreezeStatisticsCommand{true});
-                      });
-  transport_.AddUnary(service, &Async::RequestUnfreezeStatistics, kService, "UnfreezeStatistics",
-                      [this](UnaryCall<v1::UnfreezeStatisticsRequest, v1::Model>& call) {
-                        Change(call, FreezeStatisticsCommand{false});
-                      });
-  transport_.AddUnary(service, &Async::RequestCopyModel, kService, "CopyModel",
-                      [this](UnaryCall<v1::CopyModelRequest, v1::Model>& c) { CopyModel(c); });
+  AddChange(service, &Async::RequestDeleteModel, "DeleteModel", false, [this](auto& call) {
+    executor_.Run([this, &call] { call.Finish(registry_.Delete(call.request().model())); });
+  });
+  AddChange(service, &Async::RequestUpdateModel, "UpdateModel", true,
+            [this](auto& call) { UpdateModel(call); });
+  AddChange(service, &Async::RequestGetModelState, "GetModelState", true,
+            [this](auto& call) { GetModelState(call); });
+  AddChange(service, &Async::RequestFreezeStatistics, "FreezeStatistics", true,
+            [this](auto& call) { Change(call, FreezeStatisticsCommand{true}); });
+  AddChange(service, &Async::RequestUnfreezeStatistics, "UnfreezeStatistics", true,
+            [this](auto& call) { Change(call, FreezeStatisticsCommand{false}); });
+  AddChange(service, &Async::RequestCopyModel, "CopyModel", false,
+            [this](auto& call) { CopyModel(call); });
   RegisterCheckpoints(service);
   RegisterTransfer(service);
   transport_.AddServerStream(
@@ -198,10 +208,8 @@ void ModelService::Register() {
 
 void ModelService::RegisterCheckpoints(v1::ModelService::AsyncService* service) {
   using Async = v1::ModelService::AsyncService;
-  transport_.AddUnary(service, &Async::RequestCreateCheckpoint, kService, "CreateCheckpoint",
-                      [this](UnaryCall<v1::CreateCheckpointRequest, v1::Checkpoint>& call) {
-                        checkpoints_.Create(call);
-                      });
+  AddChange(service, &Async::RequestCreateCheckpoint, "CreateCheckpoint", false,
+            [this](auto& call) { checkpoints_.Create(call); });
   transport_.AddUnary(
       service, &Async::RequestListCheckpoints, kService, "ListCheckpoints",
       [this](UnaryCall<v1::ListCheckpointsRequest, v1::ListCheckpointsResponse>& call) {
@@ -209,16 +217,15 @@ void ModelService::RegisterCheckpoints(v1::ModelService::AsyncService* service) 
         call.Finish(model.ok() ? checkpoints_.List(call.request(), call.response())
                                : model.status());
       });
-  transport_.AddUnary(service, &Async::RequestRestoreCheckpoint, kService, "RestoreCheckpoint",
-                      [this](UnaryCall<v1::RestoreCheckpointRequest, v1::Model>& call) {
-                        executor_.Run([this, &call] {
-                          checkpoints_.Restore(call,
-                                               [&call](const std::shared_ptr<HostedModel>& model) {
-                                                 Describe(*model, call.response());
-                                                 call.Finish(absl::OkStatus());
-                                               });
-                        });
-                      });
+  AddChange(service, &Async::RequestRestoreCheckpoint, "RestoreCheckpoint", false,
+            [this](auto& call) {
+              executor_.Run([this, &call] {
+                checkpoints_.Restore(call, [&call](const std::shared_ptr<HostedModel>& model) {
+                  Describe(*model, call.response());
+                  call.Finish(absl::OkStatus());
+                });
+              });
+            });
   transport_.AddUnary(
       service, &Async::RequestDeleteCheckpoint, kService, "DeleteCheckpoint",
       [this](UnaryCall<v1::DeleteCheckpointRequest, google::protobuf::Empty>& call) {

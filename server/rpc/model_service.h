@@ -11,6 +11,7 @@
 #include "server/base/executor.h"
 #include "server/hosting/registry.h"
 #include "server/rpc/checkpoints.h"
+#include "server/rpc/forwarder.h"
 #include "server/rpc/transfer.h"
 #include "server/rpc/transport.h"
 
@@ -21,10 +22,11 @@ class ModelService {
  public:
   // All must outlive this, and this the transport's calls. Models are made on the executor.
   // `scratch`: see Checkpoints; `version`, `max_import_bytes`: see Transfer.
-  ModelService(Registry& registry, Transport& transport, Executor& executor, std::string scratch,
-               std::string version, int64_t max_import_bytes)
+  ModelService(Registry& registry, Transport& transport, Forwarder& forwarder, Executor& executor,
+               std::string scratch, std::string version, int64_t max_import_bytes)
       : registry_(registry),
         transport_(transport),
+        forwarder_(forwarder),
         executor_(executor),
         checkpoints_(registry, executor, std::move(scratch)),
         transfer_(registry, executor, std::move(version), max_import_bytes) {}
@@ -41,6 +43,14 @@ class ModelService {
   void WatchModel(std::shared_ptr<ServerStream<v1::WatchModelRequest, v1::ModelStatus>> stream);
 
  private:
+  // Adds a method that is answered by the replica which writes the model of its request.
+  template <class Request, class Response, class Base>
+  void AddChange(v1::ModelService::AsyncService* service,
+                 void (Base::*request)(grpc::ServerContext*, Request*,
+                                       grpc::ServerAsyncResponseWriter<Response>*,
+                                       grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*),
+                 const char* method, bool repeatable,
+                 std::type_identity_t<std::function<void(UnaryCall<Request, Response>&)>> handler);
   void RegisterCheckpoints(v1::ModelService::AsyncService* service);
   void RegisterTransfer(v1::ModelService::AsyncService* service);
   // Finishes the call with the model as it is when the command has taken effect.
@@ -49,6 +59,7 @@ class ModelService {
 
   Registry& registry_;
   Transport& transport_;
+  Forwarder& forwarder_;
   Executor& executor_;
   Checkpoints checkpoints_;
   Transfer transfer_;

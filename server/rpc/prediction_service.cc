@@ -38,6 +38,12 @@ absl::Status Score(const Plan& plan, const Batch& batch, Evaluator& evaluator) {
   return absl::OkStatus();
 }
 
+// What is to be remembered changes the model.
+Route RouteOf(const v1::PredictRequest& request) {
+  const bool remembers = !request.prediction_ids().empty();
+  return {kService, "Predict", /*at_writer=*/remembers, /*repeatable=*/!remembers};
+}
+
 // Messages of a PredictStream. Overlap, except that one which waits for a step is waited for.
 class PredictStream : public BidiHandler<v1::PredictRequest, v1::PredictResponse> {
  public:
@@ -52,15 +58,23 @@ class PredictStream : public BidiHandler<v1::PredictRequest, v1::PredictResponse
       Reply<v1::PredictResponse> reply;
     };
     auto exchange = std::make_shared<Exchange>(Exchange{std::move(request), {}, std::move(reply)});
-    service_.Predict(
-        exchange->request, &exchange->response,
-        {.deadline = call_.deadline(),
-         .on_wait = [this](std::shared_ptr<StepWait> wait) { wait_.Keep(std::move(wait)); },
-         .done =
-             [exchange](absl::Status status) {
-               if (!status.ok()) return exchange->reply(std::move(status));
-               exchange->reply(std::move(exchange->response));
-             }});
+    service_.forwarder().Run<v1::PredictResponse>(
+        call_, RouteOf(exchange->request), exchange->request,
+        [exchange](absl::StatusOr<v1::PredictResponse> response) {
+          exchange->reply(std::move(response));
+        },
+        [this, exchange] {
+          service_.Predict(
+              exchange->request, &exchange->response,
+              {.deadline = call_.deadline(),
+               .on_wait = [this](std::shared_ptr<StepWait> wait) { wait_.Keep(std::move(wait)); },
+               .done =
+                   [exchange](absl::Status status) {
+                     if (!status.ok()) return exchange->reply(std::move(status));
+                     exchange->reply(std::move(exchange->response));
+                   },
+               .call = &call_});
+        });
   }
 
   void OnCancel() override { wait_.Cancel(); }
@@ -76,7 +90,7 @@ class EvaluateStream : public ClientStreamHandler<v1::EvaluateRequest, v1::Evalu
  public:
   using Done = absl::AnyInvocable<void(absl::Status)>;
 
-  explicit EvaluateStream(PredictionService& service) : service_(service) {}
+  EvaluateStream(PredictionService& service, Call& call) : service_(service), call_(call) {}
 
   void OnMessage(v1::EvaluateRequest request, Done done) override {
     request_ = std::move(request);
@@ -106,13 +120,15 @@ class EvaluateStream : public ClientStreamHandler<v1::EvaluateRequest, v1::Evalu
     }
     model_ = request_.model();
     ASSIGN_OR_RETURN(const auto model, service_.registry().Find(model_));
-    model->WithPlan(static_cast<int>(batch_.features.cols()),
-                    [this](absl::StatusOr<std::shared_ptr<const Plan>> plan) {
-                      if (!plan.ok()) return std::exchange(done_, nullptr)(plan.status());
-                      plan_ = *std::move(plan);
-                      evaluator_.emplace(plan_->loss(), plan_->out_features());
-                      Evaluate();
-                    });
+    service_.predictor().WithPlan(&call_, model, static_cast<int>(batch_.features.cols()),
+                                  [this](absl::StatusOr<std::shared_ptr<const Plan>> plan) {
+                                    if (!plan.ok()) {
+                                      return std::exchange(done_, nullptr)(plan.status());
+                                    }
+                                    plan_ = *std::move(plan);
+                                    evaluator_.emplace(plan_->loss(), plan_->out_features());
+                                    Evaluate();
+                                  });
     return absl::OkStatus();
   }
 
@@ -124,6 +140,7 @@ class EvaluateStream : public ClientStreamHandler<v1::EvaluateRequest, v1::Evalu
   }
 
   PredictionService& service_;
+  Call& call_;
   v1::EvaluateRequest request_;
   Batch batch_;  // looks into request_
   Done done_;
@@ -139,15 +156,21 @@ void PredictionService::Register() {
   auto* service = transport_.AddService(std::make_unique<Async>());
   transport_.AddUnary(service, &Async::RequestPredict, kService, "Predict",
                       [this](UnaryCall<v1::PredictRequest, v1::PredictResponse>& call) {
-                        Predict(call.request(), call.response(), JobOf(call));
+                        forwarder_.Run(call, RouteOf(call.request()), [this, &call] {
+                          Predict(call.request(), call.response(), JobOf(call));
+                        });
                       });
-  transport_.AddUnary(
-      service, &Async::RequestEvaluate, kService, "Evaluate",
-      [this](UnaryCall<v1::EvaluateRequest, v1::EvaluateResponse>& call) { Evaluate(call); });
+  transport_.AddUnary(service, &Async::RequestEvaluate, kService, "Evaluate",
+                      [this](UnaryCall<v1::EvaluateRequest, v1::EvaluateResponse>& call) {
+                        forwarder_.Run(
+                            call, {kService, "Evaluate", /*at_writer=*/false, /*repeatable=*/true},
+                            [this, &call] { Evaluate(call); });
+                      });
   transport_.AddBidi(service, &Async::RequestPredictStream, kService, "PredictStream",
                      [this](Call& call) { return std::make_unique<PredictStream>(*this, call); });
-  transport_.AddClientStream(service, &Async::RequestEvaluateStream, kService, "EvaluateStream",
-                             [this](Call&) { return std::make_unique<EvaluateStream>(*this); });
+  transport_.AddClientStream(
+      service, &Async::RequestEvaluateStream, kService, "EvaluateStream",
+      [this](Call& call) { return std::make_unique<EvaluateStream>(*this, call); });
 }
 
 absl::Status PredictionService::Prepare(const v1::PredictRequest& request, PredictJob& job) const {
@@ -174,8 +197,9 @@ void PredictionService::Evaluate(UnaryCall<v1::EvaluateRequest, v1::EvaluateResp
   const auto batch = ToBatch(call.request(), limits_);
   if (!batch.ok()) return call.Finish(batch.status());
   const int columns = static_cast<int>(batch->features.cols());
-  (*model)->WithPlan(
-      columns, [this, &call, batch = *batch](absl::StatusOr<std::shared_ptr<const Plan>> plan) {
+  predictor_.WithPlan(
+      &call, *model, columns,
+      [this, &call, batch = *batch](absl::StatusOr<std::shared_ptr<const Plan>> plan) {
         if (!plan.ok()) return call.Finish(plan.status());
         predictor_.RunByCost(**plan, batch.rows(), [&call, batch, plan = *plan] {
           Evaluator evaluator(plan->loss(), plan->out_features());

@@ -5,6 +5,7 @@
 #include "lazynorm/v1/prediction_service.grpc.pb.h"
 #include "server/convert/api.h"
 #include "server/hosting/registry.h"
+#include "server/rpc/forwarder.h"
 #include "server/rpc/predictor.h"
 #include "server/rpc/transport.h"
 
@@ -14,9 +15,13 @@ namespace lazynorm {
 class PredictionService {
  public:
   // All must outlive this, and this the transport's calls.
-  PredictionService(Registry& registry, Transport& transport, Predictor& predictor,
-                    const RequestLimits& limits)
-      : registry_(registry), transport_(transport), predictor_(predictor), limits_(limits) {}
+  PredictionService(Registry& registry, Transport& transport, Forwarder& forwarder,
+                    Predictor& predictor, const RequestLimits& limits)
+      : registry_(registry),
+        transport_(transport),
+        forwarder_(forwarder),
+        predictor_(predictor),
+        limits_(limits) {}
 
   // Adds all methods to the transport.
   void Register();
@@ -26,6 +31,7 @@ class PredictionService {
   void Evaluate(UnaryCall<v1::EvaluateRequest, v1::EvaluateResponse>& call);
 
   Registry& registry() const { return registry_; }
+  Forwarder& forwarder() const { return forwarder_; }
   Predictor& predictor() const { return predictor_; }
   const RequestLimits& limits() const { return limits_; }
 
@@ -34,6 +40,7 @@ class PredictionService {
 
   Registry& registry_;
   Transport& transport_;
+  Forwarder& forwarder_;
   Predictor& predictor_;
   const RequestLimits limits_;
 };

@@ -15,6 +15,9 @@ constexpr int64_t kInlineWork = 4'000'000;
 // Multiplications that are worth waking up another thread for.
 constexpr int64_t kPartWork = 8'000'000;
 
+// How long a prediction waits for what its callers may know of already.
+constexpr absl::Duration kToldPatience = absl::Milliseconds(200);
+
 void Succeed(PredictJob job, absl::Time compute) {
   const int64_t rows = job.x.rows();
   job.model->metrics().RowsPredicted(rows);
@@ -55,6 +58,24 @@ absl::Status Predictor::Queue(int64_t values) {
 }
 
 void Predictor::Run(PredictJob job) {
+  const int64_t told = job.model->told_step();
+  const int64_t step = job.model->view()->step;
+  if (told > std::max(job.min_step, step)) return RunOnceTold(told, std::move(job));
+  RunOnceReached(std::move(job));
+}
+
+// A step that another replica has taken is on its way here, unless the database cannot be reached:
+// then what is here is better than nothing.
+void Predictor::RunOnceTold(int64_t step, PredictJob job) {
+  const auto model = job.model;
+  StepWait::Start(transport_, model, step, std::min(job.deadline, absl::Now() + kToldPatience),
+                  [this, job = std::move(job)](const absl::Status&) mutable {
+                    RunOnceReached(std::move(job));
+                  });
+  model->CatchUp();
+}
+
+void Predictor::RunOnceReached(PredictJob job) {
   if (job.min_step <= job.model->view()->step) return Reached(std::move(job));
   // The job moves into the wait, but for the way to cancel it.
   auto on_wait = std::move(job.on_wait);
@@ -67,6 +88,19 @@ void Predictor::Run(PredictJob job) {
                                 Reached(std::move(job));
                               });
   if (on_wait != nullptr) on_wait(std::move(wait));
+  if (!model->writes()) model->CatchUp();  // it may be there already
+}
+
+void Predictor::WithPlan(const Call* call, const std::shared_ptr<HostedModel>& model, int columns,
+                         HostedModel::PlanDone done) {
+  if (model->writes() || model->view()->plan != nullptr) {
+    return model->WithPlan(columns, std::move(done));
+  }
+  forwarder_.Resolve(call, model, columns,
+                     [model, columns, done = std::move(done)](const absl::Status& status) mutable {
+                       if (!status.ok()) return done(status);
+                       model->WithPlan(columns, std::move(done));
+                     });
 }
 
 void Predictor::Reached(PredictJob job) {
@@ -74,11 +108,13 @@ void Predictor::Reached(PredictJob job) {
   if (plan == nullptr) {
     const auto model = job.model;
     const int columns = static_cast<int>(job.x.cols());
-    return model->WithPlan(columns, [this, job = std::move(job)](
-                                        absl::StatusOr<std::shared_ptr<const Plan>> plan) mutable {
-      if (!plan.ok()) return Fail(std::move(job), plan.status());
-      Answer(**plan, std::move(job));
-    });
+    const Call* const call = job.call;
+    return WithPlan(
+        call, model, columns,
+        [this, job = std::move(job)](absl::StatusOr<std::shared_ptr<const Plan>> plan) mutable {
+          if (!plan.ok()) return Fail(std::move(job), plan.status());
+          Answer(**plan, std::move(job));
+        });
   }
   if (job.x.rows() * plan->work_per_row() <= kInlineWork) return Answer(*plan, std::move(job));
   const int64_t values = job.x.size();  // of a request that is gone once it is answered

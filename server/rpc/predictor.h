@@ -18,6 +18,7 @@
 #include "server/hosting/hosted_model.h"
 #include "server/hosting/registry.h"
 #include "server/rpc/call.h"
+#include "server/rpc/forwarder.h"
 #include "server/rpc/step_wait.h"
 #include "server/rpc/transport.h"
 
@@ -38,6 +39,8 @@ struct PredictJob {
   absl::AnyInvocable<void(absl::Status)> done;
   // One a row to be remembered; empty for none. See ToPredictionIds.
   std::vector<absl::string_view> prediction_ids = {};
+  // The call, or the stream, that it is part of; null for none of gRPC's.
+  const Call* call = nullptr;
 };
 
 // What a unary call gives its job: deadline, on_wait and done.
@@ -47,7 +50,8 @@ PredictJob JobOf(UnaryCall<Request, Response>& call) {
       .deadline = call.deadline(),
       .on_wait =
           [&call](std::shared_ptr<StepWait> wait) { call.OnCancel([wait] { wait->Cancel(); }); },
-      .done = [&call](absl::Status status) { call.Finish(std::move(status)); }};
+      .done = [&call](absl::Status status) { call.Finish(std::move(status)); },
+      .call = &call};
 }
 
 // The road of every prediction: wait for a step, resolve a lazy model, compute, remember, count. A
@@ -58,9 +62,11 @@ class Predictor {
  public:
   // All must outlive this. `max_queued_values`: numbers in all the large requests that may wait
   // together.
-  Predictor(Registry& registry, Transport& transport, Executor& executor, int64_t max_queued_values)
+  Predictor(Registry& registry, Transport& transport, Forwarder& forwarder, Executor& executor,
+            int64_t max_queued_values)
       : registry_(registry),
         transport_(transport),
+        forwarder_(forwarder),
         executor_(executor),
         max_queued_values_(max_queued_values) {}
 
@@ -69,6 +75,10 @@ class Predictor {
   void Run(PredictJob job);
   // Ends a job with an error and counts it, if it has a model.
   static void Fail(PredictJob job, absl::Status status);
+
+  // HostedModel::WithPlan, wherever the model is written; `call` as in PredictJob.
+  void WithPlan(const Call* call, const std::shared_ptr<HostedModel>& model, int columns,
+                HostedModel::PlanDone done);
 
   // Runs `work` here, or on the executor if predicting that many rows takes long.
   void RunByCost(const Plan& plan, int64_t rows, absl::AnyInvocable<void()> work);
@@ -79,12 +89,15 @@ class Predictor {
  private:
   // For a turn on the executor: RESOURCE_EXHAUSTED, reason QUEUE_FULL, where that is too much.
   absl::Status Queue(int64_t values);
+  void RunOnceTold(int64_t step, PredictJob job);
+  void RunOnceReached(PredictJob job);
   void Reached(PredictJob job);
   void Answer(const Plan& plan, PredictJob job);
   void Remember(PredictJob job, Matrix served, absl::Time compute);
 
   Registry& registry_;
   Transport& transport_;
+  Forwarder& forwarder_;
   Executor& executor_;
   const int64_t max_queued_values_;
   std::atomic<int64_t> queued_values_ = 0;  // of requests that wait for the executor, or are there

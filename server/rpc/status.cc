@@ -114,4 +114,30 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
                       details.SerializeAsString());
 }
 
+absl::Status FromGrpcStatus(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  google::rpc::Status details;
+  details.ParseFromString(status.error_details());
+  google::rpc::ErrorInfo info;
+  google::rpc::BadRequest bad_request;
+  google::rpc::RetryInfo retry;
+  std::string field;
+  absl::Duration delay;
+  for (const google::protobuf::Any& detail : details.details()) {
+    detail.UnpackTo(&info);
+    if (detail.UnpackTo(&bad_request) && bad_request.field_violations_size() > 0) {
+      field = bad_request.field_violations(0).field();
+    }
+    if (detail.UnpackTo(&retry)) {
+      delay = absl::Seconds(retry.retry_delay().seconds()) +
+              absl::Nanoseconds(retry.retry_delay().nanos());
+    }
+  }
+  std::string message = status.error_message();
+  if (!field.empty()) message = std::string(absl::StripPrefix(message, absl::StrCat(field, ": ")));
+  absl::Status result =
+      MakeError(static_cast<absl::StatusCode>(status.error_code()), info.reason(), field, message);
+  return delay > absl::ZeroDuration() ? WithRetryAfter(std::move(result), delay) : result;
+}
+
 }  // namespace lazynorm

@@ -21,6 +21,8 @@ absl::Status WithRetryAfter(absl::Status status, absl::Duration delay);
 // Text is cut to 1 KiB of valid UTF-8: it travels three times, and common clients refuse more than
 // 8 KiB of trailers.
 grpc::Status ToGrpcStatus(const absl::Status& status);
+// The way back, for what another replica has answered: reason, field and retry hint are kept.
+absl::Status FromGrpcStatus(const grpc::Status& status);
 
 }  // namespace lazynorm
 

@@ -10,13 +10,6 @@
 namespace lazynorm {
 namespace {
 
-// When to give up: a tenth of what is left, at most 20 ms, before the caller does.
-absl::Time GiveUpAt(absl::Time deadline) {
-  if (deadline == absl::InfiniteFuture()) return deadline;
-  const absl::Duration left = std::max(absl::ZeroDuration(), deadline - absl::Now());
-  return deadline - std::min(left / 10, absl::Milliseconds(20));
-}
-
 absl::Status StepNotReached(int64_t wanted, int64_t reached) {
   return MakeError(absl::StatusCode::kDeadlineExceeded, "STEP_NOT_REACHED", "min_step",
                    absl::StrCat("expected the model to reach step ", wanted,
@@ -24,6 +17,12 @@ absl::Status StepNotReached(int64_t wanted, int64_t reached) {
 }
 
 }  // namespace
+
+absl::Time GiveUpAt(absl::Time deadline) {
+  if (deadline == absl::InfiniteFuture()) return deadline;
+  const absl::Duration left = std::max(absl::ZeroDuration(), deadline - absl::Now());
+  return deadline - std::min(left / 10, absl::Milliseconds(20));
+}
 
 std::shared_ptr<StepWait> StepWait::Start(Transport& transport, std::shared_ptr<HostedModel> model,
                                           int64_t step, absl::Time deadline, Done done) {

@@ -39,6 +39,10 @@ class StepWait : public std::enable_shared_from_this<StepWait> {
   std::shared_ptr<Timer> timer_ ABSL_GUARDED_BY(mutex_);
 };
 
+// When to give up waiting for a caller who does so at `deadline`: a tenth of what is left, at most
+// 20 ms, before, so that it hears the reason.
+absl::Time GiveUpAt(absl::Time deadline);
+
 // The latest wait of a stream, which goes with its caller. Thread-safe.
 class StreamWait {
  public:

@@ -2,6 +2,8 @@
 
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -83,6 +85,19 @@ absl::StatusOr<absl::Time> CheckTlsFiles(const TlsFiles& files) {
   absl::Time end = absl::InfiniteFuture();
   for (const X509Ptr& certificate : chain) end = std::min(end, EndOf(*certificate));
   return end;
+}
+
+std::shared_ptr<grpc::ChannelCredentials> PeerCredentials(const std::string& cert,
+                                                          const std::string& key,
+                                                          const std::string& client_ca) {
+  constexpr unsigned int kLookSeconds = 1;
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(
+      std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(key, cert, client_ca,
+                                                                           kLookSeconds));
+  options.watch_identity_key_cert_pairs();
+  if (!client_ca.empty()) options.watch_root_certs();
+  return grpc::experimental::TlsCredentials(options);
 }
 
 // gRPC's C++ has credentials that read files, but those take what they read as it is: a broken file

@@ -156,6 +156,10 @@ class Transport {
   // shuts down: then never. Only between Start and Shutdown's end; outside, `fn` is dropped.
   std::shared_ptr<Timer> RunAt(absl::Time when, absl::AnyInvocable<void()> fn);
 
+  // For the answers to calls that handlers make themselves. Each must have its answer, and its Tag
+  // gone, before the handler finishes the call that it makes them for.
+  grpc::CompletionQueue* queue() { return queue_.get(); }
+
   // Drains, ends the always_open streams too, takes no more calls, waits for those in work until
   // `deadline`, then cancels them; returns when every handler has finished its calls, cancelled
   // ones too, and the polling threads have ended.

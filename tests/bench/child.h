@@ -24,6 +24,7 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
+  pid_t pid() const { return pid_; }
   // On the loopback, as "127.0.0.1:N".
   const std::string& address() const { return address_; }
   // User and system time of all its threads so far.

@@ -12,6 +12,7 @@ from facts import DEPLOY, WEATHER, documents, server_flags, version
 from programs import BIN, Server, eventually
 
 FILE = DEPLOY / "compose.yaml"
+REPLICATED = DEPLOY / "compose.replicated.yaml"
 
 
 def faults_of(compose):
@@ -75,6 +76,51 @@ def faults_between(compose):
             yield f"the client has no {path}"
 
 
+def faults_of_replicas(compose):
+    """What in it keeps servers from being replicas of each other."""
+    services, flags = compose["services"], server_flags()
+    inside = {flags[name].rpartition(":")[2] for name in ("listen", "metrics_listen")}
+    stores, outside = set(), []
+    replicas = {name: service for name, service in services.items() if service["image"].startswith("lazynorm")}
+    if len(replicas) < 3:
+        yield "too few replicas"
+    for name, service in replicas.items():
+        values = dict(re.fullmatch(r"--(\w+)=(\S+)", argument).groups() for argument in service["command"])
+        yield from (f"no flag --{flag}" for flag in values if flag not in flags)
+        stores.add(values.get("store"))
+        if values.get("advertise") != f"{name}:{flags['listen'].rpartition(':')[2]}":
+            yield f"{name} is not where it says"
+        if service["image"] != f"lazynorm:{version()}":
+            yield f"{name} is another version's image"
+        if {port.rpartition(":")[2] for port in service["ports"]} != inside:
+            yield f"{name}: the ports are not the program's"
+        outside += [port.rpartition(":")[0] for port in service["ports"]]
+        if service["depends_on"].keys() - services:
+            yield f"{name} depends on what is no service"
+    if len(outside) != len(set(outside)) or not all(port.startswith("127.0.0.1:") for port in outside):
+        yield "ports are open to everybody, or twice the same"
+    if len(stores) != 1 or not re.fullmatch(r"postgresql://lazynorm@postgres/lazynorm", stores.pop() or ""):
+        yield "they do not share the database that is there"
+    if not re.fullmatch(r"postgres:\d+\.\d+", services["postgres"]["image"]):
+        yield "the database's version is left open"
+
+
+def first_replica(change):
+    return lambda compose: change(compose["services"]["lazynorm-0"])
+
+
+PLANTED_IN_REPLICAS = [
+    lambda c: c["services"].pop("lazynorm-2"),
+    lambda c: c["services"]["postgres"].update(image="postgres:latest"),
+    first_replica(lambda s: s.update(command=[*s["command"], "--adverti=x"])),
+    first_replica(lambda s: s["command"].__setitem__(1, "--advertise=lazynorm-1:50051")),
+    first_replica(lambda s: s["command"].__setitem__(0, "--store=postgresql://lazynorm@postgres/other")),
+    first_replica(lambda s: s.update(image="lazynorm:0.0.9")),
+    first_replica(lambda s: s.update(ports=["127.0.0.1:50052:50051", "127.0.0.1:9464:9464"])),
+    first_replica(lambda s: s.update(ports=["50051:50051", "9464:9464"])),
+    first_replica(lambda s: s.update(ports=["127.0.0.1:50051:50051"])),
+    first_replica(lambda s: s.update(depends_on={"database": {}})),
+]
 PLANTED = [
     lambda c: c["services"]["lazynorm"].update(command=["--drain=1s"]),
     lambda c: c["services"]["lazynorm"].update(image="lazynorm:0.0.9"),
@@ -102,9 +148,10 @@ class ComposeTest(unittest.TestCase):
                 file.flush()
                 return subprocess.run(["docker-compose", "-p", "lazynorm", "-f", file.name, "config", "-q"],
                                       capture_output=True, text=True, timeout=60, check=False)
-        sound = check(FILE.read_text())
-        self.assertEqual(sound.returncode, 0, sound.stderr)
-        self.assertNotEqual(check(FILE.read_text().replace("read_only:", "readonly:")).returncode, 0)
+        for file in (FILE, REPLICATED):
+            sound = check(file.read_text())
+            self.assertEqual(sound.returncode, 0, sound.stderr)
+            self.assertNotEqual(check(file.read_text().replace("read_only:", "readonly:")).returncode, 0)
 
     def test_its_parts_fit_each_other_and_the_program(self):
         self.assertEqual(list(faults_of(self.compose)), [])
@@ -114,6 +161,14 @@ class ComposeTest(unittest.TestCase):
             broken = copy.deepcopy(self.compose)
             plant(broken)
             self.assertNotEqual(list(faults_of(broken)), [], f"fault {number}")
+
+    def test_the_replicas_share_a_database_and_reach_each_other(self):
+        [replicated] = documents(REPLICATED)
+        self.assertEqual(list(faults_of_replicas(replicated)), [])
+        for number, plant in enumerate(PLANTED_IN_REPLICAS):
+            broken = copy.deepcopy(replicated)
+            plant(broken)
+            self.assertNotEqual(list(faults_of_replicas(broken)), [], f"fault {number}")
 
     def test_its_client_teaches_a_model_and_asks_it(self):
         self.assertIsNotNone(shutil.which("sh"))

@@ -10,8 +10,10 @@ VERSIONED = {  # files that name the version, and how
     "Dockerfile": r"ARG VERSION=(\S+)",
     "deploy/README.md": r"lazynorm[:_](\d+\.\d+\.\d+)",
     "deploy/compose.yaml": r"image: lazynorm:(\S+)",
+    "deploy/compose.replicated.yaml": r"image: lazynorm:(\S+)",
     "deploy/kubernetes/base/stateful-set.yaml": r"image: lazynorm:(\S+)",
     "deploy/kubernetes/overlays/single/kustomization.yaml": r"newTag: ([\d.]+)",
+    "deploy/kubernetes/overlays/replicated/kustomization.yaml": r"newTag: ([\d.]+)",
 }
 
 

@@ -140,7 +140,8 @@ class Checks:
             path = argument.partition("=")[2]
             if path.startswith("/") and not any(path == m or path.startswith(m + "/") for m in mounts):
                 yield f"{argument} is not on a volume"
-        if "/data" not in mounts:
+        elsewhere = any(argument.startswith("--store=") for argument in self.container.get("args", []))
+        if "/data" not in mounts and not elsewhere:
             yield "the models would be lost with the pod: nothing is mounted at /data"
         maps = {m["metadata"]["name"] for m in of_kind(self.all, "ConfigMap")}
         for volume in self.pod.get("volumes", []):
@@ -160,8 +161,39 @@ class Checks:
             bounds = [m["spec"].get("minAvailable"), m["spec"].get("maxUnavailable")]
             if bounds.count(None) != 1:
                 yield "the PodDisruptionBudget wants exactly one of its bounds"
-            elif bounds[1] == 0 or (bounds[0] or 0) >= self.workload["spec"]["replicas"]:
+            elif bounds[1] == 0 or (bounds[0] or 0) >= self.least_pods():
                 yield "no pod could ever be evicted"
+
+    def least_pods(self):
+        [least] = [m["spec"]["minReplicas"] for m in of_kind(self.all, "HorizontalPodAutoscaler")] or [
+            self.workload["spec"]["replicas"]]
+        return least
+
+    def rule_scaling(self):
+        for m in of_kind(self.all, "HorizontalPodAutoscaler"):
+            target = m["spec"]["scaleTargetRef"]
+            if (target["kind"], target["name"]) != (self.workload["kind"], self.workload["metadata"]["name"]):
+                yield "the autoscaler scales something else"
+            if "replicas" in self.workload["spec"]:
+                yield "two decide how many pods there are"
+            if m["spec"]["minReplicas"] < 2:
+                yield "nobody would take over"
+
+    def rule_replicas(self):
+        several = bool(of_kind(self.all, "HorizontalPodAutoscaler")) or self.workload["spec"]["replicas"] > 1
+        values = dict(argument.lstrip("-").partition("=")[::2] for argument in self.container.get("args", []))
+        if not several:
+            return
+        if "store" not in values:
+            yield "replicas without a store that they share are servers each with models of its own"
+        name = re.fullmatch(r"\$\(POD_NAME\)\.([a-z-]+):(\d+)", values.get("advertise", ""))
+        headless = [s["metadata"]["name"] for s in of_kind(self.all, "Service") if s["spec"].get("clusterIP") == "None"]
+        if not name or name[1] not in headless or int(name[2]) != self.ports["grpc"]:
+            yield "a replica cannot be reached at the address it tells"
+        peers = [peer for m in of_kind(self.all, "NetworkPolicy") for ingress in m["spec"]["ingress"]
+                 for peer in ingress["from"]]
+        if not any(selects(peer.get("podSelector", {}).get("matchLabels", {}), self.labels) for peer in peers):
+            yield "the NetworkPolicy keeps replicas from each other"
 
     def rule_resources(self):
         resources = self.container["resources"]
@@ -199,6 +231,13 @@ def change(path, value):
     return apply
 
 
+def replicated(path, value):
+    """The same in the overlay of several replicas."""
+    apply = change(path, value)
+    apply.folder = "overlays/replicated"
+    return apply
+
+
 CONTAINER = "StatefulSet/spec/template/spec/containers/0"
 PLANTED = {  # rule: changes it must notice
     "rule_names": [change("Service/metadata/name", "Lazy_Norm")],
@@ -223,6 +262,13 @@ PLANTED = {  # rule: changes it must notice
     "rule_end": [change("StatefulSet/spec/template/spec/terminationGracePeriodSeconds", 30)],
     "rule_eviction": [change("PodDisruptionBudget/spec/minAvailable", 1),
                       change("PodDisruptionBudget/spec/maxUnavailable", 0)],
+    "rule_scaling": [replicated("HorizontalPodAutoscaler/spec/scaleTargetRef/kind", "Deployment"),
+                     replicated("HorizontalPodAutoscaler/spec/minReplicas", 1),
+                     replicated("StatefulSet/spec/replicas", 3)],
+    "rule_replicas": [change("StatefulSet/spec/replicas", 3),
+                      replicated(f"{CONTAINER}/args/0", "--drain_seconds=10s"),
+                      replicated(f"{CONTAINER}/args/1", "--advertise=0.0.0.0:50051"),
+                      replicated("NetworkPolicy/spec/ingress", [])],
     "rule_resources": [change(f"{CONTAINER}/resources/limits/memory", "128Mi"),
                        change(f"{CONTAINER}/resources/limits", {})],
     "rule_security": [change("StatefulSet/spec/template/spec/securityContext/runAsUser", 0),
@@ -231,6 +277,7 @@ PLANTED = {  # rule: changes it must notice
     "rule_image": [change(f"{CONTAINER}/image", "lazynorm:latest"), change(f"{CONTAINER}/image", "lazynorm")],
 }
 AGAINST_THE_SCHEMA = [
+    replicated("HorizontalPodAutoscaler/spec/maxReplicas", "many"),
     change(f"{CONTAINER}/livenessProb", {}), change("StatefulSet/spec/replicas", "one"),
     change(f"{CONTAINER}/ports/0/containerPort", "grpc"),
     change(f"{CONTAINER}/resources/limits/memory", "1 gigabyte"), change("ServiceMonitor/spec/endpoint", []),
@@ -241,7 +288,7 @@ AGAINST_THE_SCHEMA = [
 
 class KubernetesTest(unittest.TestCase):
     def with_change(self, apply):
-        manifests = copy.deepcopy(render("overlays/single"))
+        manifests = copy.deepcopy(render(getattr(apply, "folder", "overlays/single")))
         apply(manifests)
         return manifests
 

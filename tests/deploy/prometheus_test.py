@@ -18,6 +18,7 @@ import yaml
 import npm
 from certificates import Authority
 from facts import DEPLOY, ROOT, documents, headings, put_under_load, series_of
+from postgres import Postgres
 from programs import Server, eventually
 
 RULES = DEPLOY / "prometheus" / "rules.yaml"
@@ -169,6 +170,22 @@ class Prometheus:
         self.process.wait(timeout=20)
 
 
+def series_of_a_replica(test):
+    """What a server tells that follows another one and has taken a call to it."""
+    database = Postgres()
+    test.addClassCleanup(database.stop)
+    servers = []
+    for _ in range(2):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        servers.append(Server(f"--store={database.uri}", listen=address))
+        test.addClassCleanup(servers[-1].stop)
+    servers[0].cli("create", "m")
+    servers[1].cli("train", "m", "-", "--target", "y", stdin="a,y\n1,2\n3,4\n5,6\n")
+    return series_of(servers[1].get("/metrics")[1])
+
+
 def in_grafana(expression):
     """With Grafana's variables filled in."""
     for name, words in (("$__rate_interval", "20s"), ("$__range", "1m"), ("$__interval", "1s"),
@@ -201,7 +218,8 @@ class LiveTest(unittest.TestCase):
         for _ in range(4):  # a rate needs what has grown between scrapes
             put_under_load(cls.server, folder.name)
             time.sleep(1.5)
-        cls.series = series_of(cls.server.get("/metrics")[1]) | cls.series_with_tls()
+        cls.series = (series_of_a_replica(cls) | cls.series_with_tls()
+                      | series_of(cls.server.get("/metrics")[1]))
 
     @staticmethod
     def series_with_tls():

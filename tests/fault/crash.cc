@@ -20,12 +20,9 @@
 #include "absl/time/clock.h"
 #include "lazynorm/v1/model_service.grpc.pb.h"
 #include "lazynorm/v1/training_service.grpc.pb.h"
-#include "model/learner.h"
-#include "model/status_macros.h"
 #include "server/base/mutex.h"
-#include "server/convert/api.h"
-#include "server/convert/spec.h"
 #include "tests/bench/child.h"
+#include "tests/fault/oracle.h"
 
 namespace lazynorm {
 namespace {
@@ -37,40 +34,6 @@ struct Flags {
   int models = 3;
   uint64_t seed = 1;
 };
-
-// An acknowledged Train.
-struct Step {
-  v1::TrainRequest request;
-  v1::TrainResponse answer;
-};
-
-v1::ModelSpec Spec() {
-  v1::ModelSpec spec;
-  spec.mutable_mlp()->add_hidden(8);
-  spec.mutable_mlp()->set_normalize_input(true);
-  spec.mutable_learning()->set_normalize_targets(true);
-  v1::Expert* replaying = spec.mutable_learning()->add_experts();
-  replaying->mutable_replay()->set_capacity(100);
-  replaying->mutable_replay()->set_rows_per_step(8);
-  spec.mutable_learning()->add_experts();
-  return spec;
-}
-
-v1::TrainRequest RequestOf(const std::string& model, const std::string& id,
-                           std::mt19937_64& random) {
-  constexpr int kRows = 4, kColumns = 5;
-  std::normal_distribution<float> normal;
-  v1::TrainRequest request;
-  request.set_model(model);
-  request.set_request_id(id);
-  request.mutable_features()->set_rows(kRows);
-  request.mutable_features()->set_columns(kColumns);
-  request.mutable_targets()->set_rows(kRows);
-  request.mutable_targets()->set_columns(1);
-  for (int i = 0; i < kRows * kColumns; ++i) request.mutable_features()->add_values(normal(random));
-  for (int i = 0; i < kRows; ++i) request.mutable_targets()->add_values(normal(random));
-  return request;
-}
 
 class Trial {
  public:
@@ -103,7 +66,7 @@ class Trial {
     for (std::thread& caller : callers) caller.join();
     for (int k = 0; k < flags_.models && !broken_; ++k) CheckModel(ModelName(k));
     Report();
-    return broken_ || lost_ > 0 || twice_ > 0 || different_ > 0 ? 1 : 0;
+    return broken_ || lost_ > 0 || !found_.good() ? 1 : 0;
   }
 
  private:
@@ -135,7 +98,7 @@ class Trial {
       context.set_wait_for_ready(true);
       v1::CreateModelRequest request;
       request.set_model_id(ModelName(k));
-      *request.mutable_spec() = Spec();
+      *request.mutable_spec() = TrialSpec();
       v1::Model model;
       const grpc::Status status = models_->CreateModel(&context, request, &model);
       if (!status.ok()) Break(status.error_message());
@@ -148,7 +111,7 @@ class Trial {
     std::mt19937_64 random(flags_.seed * 1000 + caller);
     const std::string model = ModelName(caller % flags_.models);
     for (int i = 0; !stop_ && !broken_; ++i) {
-      Step step{RequestOf(model, absl::StrCat(caller, "-", i), random), {}};
+      Step step{TrialRequest(model, absl::StrCat(caller, "-", i), random), {}};
       while (!broken_) {
         grpc::ClientContext context;
         context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(20)));
@@ -194,45 +157,25 @@ class Trial {
 
   // All steps, in order, give the state that the server has.
   void CheckModel(const std::string& name) {
-    std::vector<Step>& steps = acknowledged_[name];
-    std::sort(steps.begin(), steps.end(),
-              [](const Step& a, const Step& b) { return a.answer.step() < b.answer.step(); });
-    const auto model = Get(name);
-    if (!model.has_value()) return;
-    const auto learner = *Learner::Create(*FromProto(Spec()), Limits());
-    int64_t expected = 0;
-    for (const Step& step : steps) {
-      if (step.answer.step() == expected) ++twice_;
-      if (step.answer.step() > expected + 1) lost_ += step.answer.step() - expected - 1;
-      expected = step.answer.step();
-      const auto result = learner->Apply(*ToCommand(step.request, RequestLimits()));
-      if (!result.ok() || result->loss != step.answer.loss() ||
-          result->prequential_loss != step.answer.prequential_loss()) {
-        ++different_;
-      }
-    }
-    twice_ += std::max<int64_t>(0, model->step() - expected);
-    steps_ += expected;
-    v1::GetModelStateResponse mine, its;
-    ToProto(learner->Tensors(), mine.mutable_tensors());
-    mine.set_step(learner->step());
+    v1::GetModelStateResponse state;
     grpc::ClientContext context;
     v1::GetModelStateRequest request;
     request.set_model(name);
-    const grpc::Status status = models_->GetModelState(&context, request, &its);
-    if (!status.ok() || its.SerializeAsString() != mine.SerializeAsString()) ++different_;
+    const grpc::Status status = models_->GetModelState(&context, request, &state);
+    if (!status.ok()) return Break(status.error_message());
+    found_.Add(HoldAgainstOracle(acknowledged_[name], state));
   }
 
   void Report() {
     std::sort(starts_.begin(), starts_.end());
     std::cout << "rounds of kill -9          " << starts_.size() - 1 << "\n"
-              << "steps acknowledged         " << steps_ << "\n"
+              << "steps acknowledged         " << found_.steps << "\n"
               << "sent again after a failure " << retries_ << ", of which known already "
               << replayed_ << "\n"
-              << "acknowledged and lost      " << lost_ << "\n"
-              << "trained twice              " << twice_ << "\n"
-              << "results or states that differ from an uninterrupted learner's " << different_
-              << "\n"
+              << "acknowledged and lost      " << lost_ + found_.lost << "\n"
+              << "trained twice              " << found_.twice << "\n"
+              << "results or states that differ from an uninterrupted learner's "
+              << found_.different << "\n"
               << "start to serving           median "
               << absl::FormatDuration(
                      absl::Trunc(starts_[starts_.size() / 2], absl::Microseconds(100)))
@@ -249,7 +192,8 @@ class Trial {
   std::vector<absl::Duration> starts_;
   std::atomic<bool> stop_ = false, broken_ = false;
   std::atomic<int64_t> retries_ = 0, replayed_ = 0;
-  int64_t steps_ = 0, lost_ = 0, twice_ = 0, different_ = 0;
+  int64_t lost_ = 0;  // seen between the rounds
+  Findings found_;
   Mutex mutex_;
   std::map<std::string, std::vector<Step>> acknowledged_;  // by model
 };

@@ -63,6 +63,8 @@ TEST(OptionsTest, WhatIsOutOfRangeIsNamed) {
                   [time](Options& o) { o.remember_predictions_for = time; });
   }
   ExpectRefused("max_streams", [](Options& o) { o.max_streams = 0; });
+  ExpectRefused("lease_timeout", [](Options& o) { o.lease_timeout = absl::ZeroDuration(); });
+  ExpectRefused("follow_interval", [](Options& o) { o.follow_interval = absl::Hours(1); });
   ExpectRefused("max_stream_idle", [](Options& o) { o.max_stream_idle = absl::ZeroDuration(); });
   ExpectRefused("max_calls_per_second", [](Options& o) { o.max_calls_per_second = -1; });
   ExpectRefused("max_calls_in_flight", [](Options& o) { o.max_calls_in_flight = -1; });
@@ -101,6 +103,23 @@ TEST(OptionsTest, PlainTextStaysOnThisMachineUnlessItIsMeant) {
     options.listen = {address};
     EXPECT_TRUE(Validate(options).ok()) << address;
   }
+}
+
+TEST(OptionsTest, ReplicasTellEachOtherAnAddressThatCanBeReached) {
+  Options options;
+  EXPECT_EQ(Advertised(options), "127.0.0.1:50051");
+  options.listen = {"0.0.0.0:50051"};
+  options.insecure = true;
+  EXPECT_TRUE(Validate(options).ok());  // alone
+  options.store = "postgresql:///lazynorm";
+  for (const char* nowhere : {"0.0.0.0:50051", "[::]:50051", "127.0.0.1:0"}) {
+    options.listen = {nowhere};
+    const absl::Status status = Validate(options);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << nowhere;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("--advertise: expected"));
+  }
+  options.advertise = "lazynorm-0:50051";
+  EXPECT_TRUE(Validate(options).ok());
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <deque>
+#include <future>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -28,7 +29,7 @@ class HostedModelTest : public testing::Test {
     Store* const store = stores_.back().get();
     const DurableOptions durable{.store = store, .clock = &clock_};
     return HostedModel::Make("m", NewModel(*store, clock_, spec),
-                             [durable] { return DurableModel::Open("m", durable); },
+                             [durable](bool) { return DurableModel::Open("m", durable); },
                              metrics_.AddModel("m", std::vector<int>{1}),
                              {.max_queued_steps = max_queued,
                               .trainers = trainers_.get(),
@@ -273,6 +274,31 @@ TEST_F(HostedModelTest, DeleteAnswersAllThatWaits) {
   Submit(2, FreezeStatisticsCommand{true});
   EXPECT_EQ(ReasonOf(answers_.Wait(2)[1].result.status()), "MODEL_NOT_FOUND");
   trainers_.LetGo();
+}
+
+// The model that is read back has taken as many steps as the one that was ahead of the store.
+TEST_F(HostedModelTest, ThePlanOfAStepThatWasNotKeptIsNeverServed) {
+  BrittleStore store;
+  const DurableOptions durable{.store = &store, .clock = &clock_};
+  model_ = HostedModel::Make(
+      "m", NewModel(store, clock_, SmallSpec()),
+      [durable](bool) { return DurableModel::Open("m", durable); },
+      metrics_.AddModel("m", std::vector<int>{1}),
+      {.trainers = trainers_.get(), .predictors = &predictors_, .clock = &clock_, .store = &store});
+  Train(1);
+  Train(2);
+  store.Break(absl::UnavailableError("broken"));
+  rows_.emplace_back(3.0f);
+  Submit(0, rows_.back().command());
+  ASSERT_FALSE(answers_.Wait(3)[2].result.ok());
+  store.Break(absl::OkStatus());
+  std::promise<void> read;
+  model_->Inspect([](const Learner&) {}, [&](const absl::Status&) { read.set_value(); });
+  read.get_future().wait();
+  EXPECT_EQ(model_->view()->step, 2);
+  EXPECT_EQ(model_->view()->plan->step(), 2);
+  model_ = nullptr;
+  trainers_.get()->Stop();
 }
 
 TEST_F(HostedModelTest, AnEmptyQueueIsShownAsEmptyHoweverManyFillIt) {

@@ -51,7 +51,7 @@ class TrainerTest : public testing::Test {
     trainer_->Listen(listener_);
   }
   std::shared_ptr<Trainer> MakeTrainer(int max_queued, Executor* executor) {
-    const auto reopen = [this] {
+    const auto reopen = [this](bool) {
       return DurableModel::Open("m", {.store = &store_, .clock = &clock_});
     };
     return std::make_shared<Trainer>(NewModel(store_, clock_), reopen, max_queued, executor);

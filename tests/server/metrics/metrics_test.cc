@@ -206,6 +206,25 @@ TEST(MetricsTest, ANameUsedAgainBeginsAnew) {
   EXPECT_THAT(metrics.Expose(), HasSubstr("lazynorm_rows_predicted_total{model=\"a\"} 1\n"));
 }
 
+TEST(MetricsTest, WhatOnlySeveralReplicasHaveIsShownOnceItIsTold) {
+  Metrics metrics("1", "v3");
+  const auto model = metrics.AddModel("m", {});
+  for (const char* name : {"replica", "lag", "held", "forwarded"}) {
+    EXPECT_THAT(metrics.Expose(), Not(HasSubstr(name)));
+  }
+  model->SetReplicaLag(absl::Milliseconds(250), 3);
+  metrics.SetReplicas(3, 7);
+  metrics.SetReplicas(2, 8);
+  metrics.Forwarded("Train");
+  metrics.Forwarded("Train");
+  for (const char* series :
+       {"lazynorm_replica_lag_seconds{model=\"m\"} 0.25",
+        "lazynorm_replica_lag_steps{model=\"m\"} 3", "lazynorm_replicas 2",
+        "lazynorm_models_held 8", "lazynorm_forwarded_total{grpc_method=\"Train\"} 2"}) {
+    EXPECT_THAT(metrics.Expose(), HasSubstr(series));
+  }
+}
+
 TEST(MetricsTest, PromtoolHasNothingToSay) {
   Metrics metrics("1.2.3", "v3");
   AddTrain(metrics)->Finished(absl::StatusCode::kOk, absl::Milliseconds(1));
@@ -219,6 +238,9 @@ TEST(MetricsTest, PromtoolHasNothingToSay) {
   model->SetLearning(SomeState());
   model->SetStep(3);
   model->TrainRejected("QUEUE_FULL");
+  model->SetReplicaLag(absl::Seconds(1), 1);
+  metrics.SetReplicas(3, 1);
+  metrics.Forwarded("Train");
   std::ofstream(path) << metrics.Expose();
   EXPECT_EQ(OutputOf(absl::StrCat("promtool check metrics < ", path)), "");
   std::remove(path.c_str());

@@ -112,5 +112,24 @@ TEST(StatusTest, BytesThatAreNoUtf8BecomeQuestionMarks) {
   }
 }
 
+TEST(StatusTest, WhatAnotherReplicaAnsweredIsAnsweredAgainAsItIs) {
+  for (const absl::Status& status :
+       {absl::OkStatus(), WidthMismatch(8, 7), absl::InternalError("what went wrong"),
+        MakeError(absl::StatusCode::kUnavailable, "NO_WRITER", "", "try again"),
+        WithRetryAfter(MakeError(absl::StatusCode::kResourceExhausted, "QUEUE_FULL", "", "full"),
+                       absl::Milliseconds(1700))}) {
+    const grpc::Status once = ToGrpcStatus(status);
+    const grpc::Status twice = ToGrpcStatus(FromGrpcStatus(once));
+    EXPECT_EQ(twice.error_code(), once.error_code());
+    EXPECT_EQ(twice.error_message(), once.error_message());
+    EXPECT_EQ(twice.error_details(), once.error_details());
+  }
+  // gRPC's own errors have no details.
+  const absl::Status lost =
+      FromGrpcStatus(grpc::Status(grpc::StatusCode::UNAVAILABLE, "connection reset"));
+  EXPECT_EQ(lost,
+            absl::Status(MakeError(absl::StatusCode::kUnavailable, "", "", "connection reset")));
+}
+
 }  // namespace
 }  // namespace lazynorm

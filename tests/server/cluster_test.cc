@@ -1,0 +1,325 @@
+// Several servers over one store, as their callers see them.
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "tests/support/memory_cluster.h"
+#include "tests/support/server_fixture.h"
+
+namespace lazynorm {
+namespace {
+
+constexpr char kSpec[] = "mlp { hidden: 4 normalize_input: true }";
+
+// A port that was free a moment ago.
+int FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  socklen_t size = sizeof(address);
+  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
+class ClusterTest : public ServerFixture {
+ protected:
+  struct Node {
+    MemoryCluster::Member* store = nullptr;
+    std::unique_ptr<Server> server;
+    std::unique_ptr<Connection> client;
+  };
+
+  void SetUp() override {
+    for (int i = 0; i < 3; ++i) nodes_.push_back(StartNode());
+  }
+  Node StartNode(const std::string& models_dir = "") {
+    Options options = TestOptions();
+    options.models_dir = models_dir;
+    options.listen = {absl::StrCat("127.0.0.1:", FreePort())};
+    options.lease_timeout = absl::Seconds(1);
+    options.follow_interval = absl::Milliseconds(10);
+    auto store = cluster_.Join(options.listen[0]);
+    Node node;
+    node.store = store.get();
+    auto server = Server::Start(options, std::move(store));
+    EXPECT_TRUE(server.ok()) << server.status();
+    node.server = *std::move(server);
+    node.client = std::make_unique<Connection>(node.server->ports()[0]);
+    return node;
+  }
+  Connection& a() { return *nodes_[0].client; }
+  Connection& b() { return *nodes_[1].client; }
+  Connection& c() { return *nodes_[2].client; }
+  // A model that the first server writes and all know.
+  void Make(const std::string& id) {
+    ASSERT_TRUE(a().Create(id, kSpec).ok());
+    for (const Node& node : nodes_) {
+      ASSERT_TRUE(Soon([&] { return node.client->Get(id).ok(); }));
+    }
+  }
+  std::string MetricOf(Node& node, const std::string& series) {
+    std::swap(server_, node.server);
+    std::string value = Metric(series);
+    std::swap(server_, node.server);
+    return value;
+  }
+  // As a process that is killed: its models are given to nobody.
+  void Kill(Node& node) {
+    node.store->Lose();
+    node.server = nullptr;
+  }
+
+  MemoryCluster cluster_;  // outlives the servers
+  std::vector<Node> nodes_;
+};
+
+TEST_F(ClusterTest, AnyServerTrainsAndAllHoldTheSameModel) {
+  Make("m");
+  for (int i = 0; i < 12; ++i) {
+    const auto trained = nodes_[i % 3].client->Train(RandomStep("m", 4, 3, i));
+    ASSERT_TRUE(trained.ok()) << trained.status.error_message();
+    EXPECT_EQ(trained->step(), i + 1);
+  }
+  v1::PredictRequest query = RandomQuery("m", 2, 3, 1);
+  query.set_min_step(12);
+  const auto expected = a().Predict(query);
+  for (Node& node : nodes_) {
+    const auto predicted = node.client->Predict(query);
+    ASSERT_TRUE(predicted.ok()) << predicted.status.error_message();
+    EXPECT_EQ(predicted->step(), 12);
+    EXPECT_EQ(predicted->predictions().SerializeAsString(),
+              expected->predictions().SerializeAsString());
+    EXPECT_EQ(node.client->State("m")->SerializeAsString(), a().State("m")->SerializeAsString());
+  }
+  EXPECT_EQ(MetricOf(nodes_[1], "lazynorm_forwarded_total{grpc_method=\"Train\"}"), "4");
+  EXPECT_EQ(MetricOf(nodes_[0], "lazynorm_forwarded_total{grpc_method=\"Train\"}"), "");
+  EXPECT_EQ(MetricOf(nodes_[1], "lazynorm_replicas"), "3");
+  EXPECT_EQ(MetricOf(nodes_[0], "lazynorm_models_held"), "1");
+  EXPECT_EQ(MetricOf(nodes_[1], "lazynorm_replica_lag_steps{model=\"m\"}"), "0");
+}
+
+TEST_F(ClusterTest, WhoHasTrainedThroughAServerPredictsWithItThere) {
+  Make("m");
+  for (int i = 0; i < 50; ++i) {
+    const auto trained = b().Train(RandomStep("m", 4, 3, i));
+    ASSERT_TRUE(trained.ok());
+    EXPECT_GE(b().Predict(RandomQuery("m", 1, 3, i))->step(), trained->step());
+  }
+}
+
+TEST_F(ClusterTest, AModelIsKnownEverywhereAsSoonAsItIsMade) {
+  for (int i = 0; i < 5; ++i) {
+    const std::string id = absl::StrCat("m", i);
+    ASSERT_TRUE(a().Create(id, kSpec).ok());
+    const auto trained = b().Train(RandomStep(id, 4, 3, i));
+    EXPECT_TRUE(trained.ok()) << trained.status.error_message();
+    EXPECT_TRUE(c().Get(id).ok());
+    EXPECT_EQ(DetailsOf(b().Create(id, kSpec).status),
+              Error(grpc::StatusCode::ALREADY_EXISTS, "MODEL_EXISTS"));
+  }
+  EXPECT_EQ(DetailsOf(b().Train(RandomStep("none", 4, 3, 1)).status),
+            Error(grpc::StatusCode::NOT_FOUND, "MODEL_NOT_FOUND"));
+  EXPECT_EQ(DetailsOf(b().Predict(RandomQuery("none", 4, 3, 1)).status),
+            Error(grpc::StatusCode::NOT_FOUND, "MODEL_NOT_FOUND"));
+}
+
+TEST_F(ClusterTest, OneOfManyMakesTheModelsToBeginWith) {
+  std::string folder = (std::filesystem::temp_directory_path() / "lazynorm.XXXXXX").string();
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  std::ofstream(folder + "/first.textproto") << kSpec;
+  std::vector<Node> more(4);
+  std::vector<std::thread> starts;
+  for (Node& node : more) starts.emplace_back([&] { node = StartNode(folder); });
+  for (std::thread& start : starts) start.join();
+  for (Node& node : more) EXPECT_TRUE(Soon([&] { return node.client->Get("first").ok(); }));
+  std::filesystem::remove_all(folder);
+}
+
+TEST_F(ClusterTest, ALazyModelIsResolvedFromAnyServer) {
+  for (int i = 0; i < 3; ++i) Make(absl::StrCat("m", i));
+  EXPECT_TRUE(b().Predict(RandomQuery("m0", 2, 3, 1)).ok());
+  EXPECT_EQ(a().Get("m0")->in_features(), 3);
+  EXPECT_EQ(DetailsOf(c().Predict(RandomQuery("m0", 2, 4, 1)).status),
+            Invalid("WIDTH_MISMATCH", "features"));
+  const auto evaluated = b().Evaluate(AsEvaluation(RandomStep("m1", 4, 5, 1)));
+  EXPECT_TRUE(evaluated.ok()) << evaluated.status.error_message();
+  EXPECT_EQ(a().Get("m1")->in_features(), 5);
+  grpc::ClientContext context;
+  v1::EvaluateResponse response;
+  auto stream = c().prediction->EvaluateStream(&context, &response);
+  stream->Write(AsEvaluation(RandomStep("m2", 4, 6, 1)));
+  stream->Write(AsEvaluation(RandomStep("m2", 4, 6, 2)));
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(response.rows(), 8);
+  EXPECT_EQ(a().Get("m2")->in_features(), 6);
+}
+
+TEST_F(ClusterTest, AnErrorIsTheSameThroughAnotherServer) {
+  Make("m");
+  ASSERT_TRUE(a().Train(RandomStep("m", 4, 3, 1)).ok());
+  const auto wide = RandomStep("m", 4, 7, 1);
+  const ErrorDetails direct = DetailsOf(a().Train(wide).status);
+  const ErrorDetails taken = DetailsOf(b().Train(wide).status);
+  EXPECT_EQ(taken, direct);
+  EXPECT_EQ(taken.message, direct.message);
+  auto step = RandomStep("m", 4, 3, 2);
+  step.set_request_id("r");
+  ASSERT_TRUE(b().Train(step).ok());
+  EXPECT_TRUE(c().Train(step)->replayed());
+  auto other = RandomStep("m", 4, 3, 3);
+  other.set_request_id("r");
+  EXPECT_EQ(DetailsOf(c().Train(other).status), Invalid("REQUEST_ID_REUSED", "request_id"));
+}
+
+TEST_F(ClusterTest, EveryChangeIsMadeFromAnyServer) {
+  Make("m");
+  ASSERT_TRUE(b().Train(RandomStep("m", 4, 3, 1)).ok());
+  const auto frozen = b().Freeze("m");
+  ASSERT_TRUE(frozen.ok()) << frozen.status.error_message();
+  EXPECT_TRUE(frozen->statistics_frozen());
+  EXPECT_FALSE(c().Unfreeze("m")->statistics_frozen());
+  v1::CreateCheckpointRequest checkpoint;
+  checkpoint.set_model("m");
+  const auto kept =
+      Connection::Call(*b().models, &v1::ModelService::Stub::CreateCheckpoint, checkpoint);
+  ASSERT_TRUE(kept.ok()) << kept.status.error_message();
+  ASSERT_TRUE(c().Train(RandomStep("m", 4, 3, 2)).ok());
+  v1::RestoreCheckpointRequest restore;
+  restore.set_model("m");
+  restore.set_checkpoint_id(kept->checkpoint_id());
+  EXPECT_EQ(
+      Connection::Call(*c().models, &v1::ModelService::Stub::RestoreCheckpoint, restore)->step(),
+      1);
+  // Nobody waits for the step that is gone again.
+  EXPECT_EQ(c().Predict(RandomQuery("m", 1, 3, 1))->step(), 1);
+  v1::CopyModelRequest copy;
+  copy.set_model("m");
+  copy.set_model_id("copy");
+  EXPECT_EQ(Connection::Call(*b().models, &v1::ModelService::Stub::CopyModel, copy)->step(), 1);
+  ASSERT_TRUE(c().Delete("m").ok());
+  EXPECT_FALSE(a().Get("m").ok());
+  EXPECT_TRUE(Soon([&] { return !b().Get("m").ok() && b().Get("copy").ok(); }));
+}
+
+TEST_F(ClusterTest, WhatAPredictionLeftBehindIsTrainedOnThroughAnotherServer) {
+  Make("m");
+  ASSERT_TRUE(a().Train(RandomStep("m", 4, 3, 1)).ok());
+  v1::PredictRequest query = RandomQuery("m", 2, 3, 1);
+  query.add_prediction_ids("p0");
+  query.add_prediction_ids("p1");
+  const auto predicted = b().Predict(query);
+  ASSERT_TRUE(predicted.ok()) << predicted.status.error_message();
+  v1::TrainRequest labels;
+  labels.set_model("m");
+  labels.add_prediction_ids("p0");
+  labels.add_prediction_ids("p1");
+  *labels.mutable_targets() = MakeMatrix(2, 1, {1, 2});
+  const auto trained = c().Train(labels);
+  ASSERT_TRUE(trained.ok()) << trained.status.error_message();
+  EXPECT_EQ(trained->step(), 2);
+}
+
+TEST_F(ClusterTest, AStreamIsTrainedOnInOrderWhereverItsModelsAre) {
+  Make("m");
+  ASSERT_TRUE(b().Create("n", kSpec).ok());
+  grpc::ClientContext context;
+  auto stream = b().training->TrainStream(&context);
+  std::thread writer([&] {
+    for (int i = 0; i < 40; ++i) stream->Write(RandomStep(i / 10 % 2 == 0 ? "m" : "n", 4, 3, i));
+    stream->WritesDone();
+  });
+  std::map<std::string, int64_t> steps;
+  v1::TrainResponse response;
+  int answers = 0;
+  for (; stream->Read(&response); ++answers) {
+    EXPECT_EQ(response.step(), ++steps[answers / 10 % 2 == 0 ? "m" : "n"]);
+  }
+  writer.join();
+  const grpc::Status status = stream->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(answers, 40);
+  EXPECT_EQ(a().Get("m")->step(), 20);
+}
+
+TEST_F(ClusterTest, ACallGoesOneHopAtMost) {
+  Make("m");
+  grpc::ClientContext context;
+  context.AddMetadata("lazynorm-forwarded", "1");
+  v1::TrainResponse response;
+  const absl::Time begin = absl::Now();
+  const grpc::Status refused = b().training->Train(&context, RandomStep("m", 4, 3, 1), &response);
+  EXPECT_EQ(DetailsOf(refused), Error(grpc::StatusCode::UNAVAILABLE, "NO_WRITER"));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(1));
+}
+
+TEST_F(ClusterTest, WithoutAWriterACallWaitsALittleAndIsTold) {
+  Make("m");
+  for (Node& node : nodes_) node.store->CutOff(true);
+  nodes_[0].store->Lose();
+  nodes_[0].server = nullptr;
+  const absl::Time begin = absl::Now();
+  const auto refused = b().Train(RandomStep("m", 4, 3, 1));
+  const ErrorDetails error = DetailsOf(refused.status);
+  EXPECT_EQ(error, Error(grpc::StatusCode::UNAVAILABLE, "NO_WRITER"));
+  EXPECT_GT(error.retry_after, absl::ZeroDuration());
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+  // Within its deadline, the caller hears why.
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(300)));
+  v1::TrainResponse response;
+  EXPECT_EQ(DetailsOf(b().training->Train(&context, RandomStep("m", 4, 3, 1), &response)),
+            Error(grpc::StatusCode::UNAVAILABLE, "NO_WRITER"));
+}
+
+TEST_F(ClusterTest, AWriterThatDiesUnderLoadIsReplacedAndEveryStepIsTakenOnce) {
+  Make("m");
+  ASSERT_TRUE(a().Train(RandomStep("m", 4, 3, 0)).ok());
+  constexpr int kCallers = 4, kSteps = 100;
+  std::atomic<int> acknowledged = 0, errors = 0;
+  std::vector<std::thread> callers;
+  for (int k = 0; k < kCallers; ++k) {
+    callers.emplace_back([&, k] {
+      Connection& via = k % 2 == 0 ? b() : c();
+      for (int i = 0; i < kSteps; ++i) {
+        auto step = RandomStep("m", 4, 3, 1000 * k + i);
+        step.set_request_id(absl::StrCat(k, "-", i));
+        while (!via.Train(step).ok()) ++errors;
+        ++acknowledged;
+        EXPECT_TRUE(via.Predict(RandomQuery("m", 1, 3, 1)).ok());
+      }
+    });
+  }
+  while (acknowledged < kCallers * kSteps / 4) absl::SleepFor(absl::Milliseconds(1));
+  Kill(nodes_[0]);
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(b().Train(RandomStep("m", 4, 3, 1))->step(), 2 + kCallers * kSteps);
+  EXPECT_LT(errors, kCallers * 3);
+}
+
+TEST_F(ClusterTest, WhoDrainsHandsOverBeforeItGoes) {
+  Make("m");
+  ASSERT_TRUE(a().Train(RandomStep("m", 4, 3, 0)).ok());
+  nodes_[0].server->BeginDrain();
+  EXPECT_TRUE(Soon([&] { return MetricOf(nodes_[0], "lazynorm_models_held") == "0"; }));
+  EXPECT_EQ(a().Train(RandomStep("m", 4, 3, 1))->step(), 2);  // it still serves
+  EXPECT_EQ(b().Train(RandomStep("m", 4, 3, 1))->step(), 3);
+}
+
+}  // namespace
+}  // namespace lazynorm
