@@ -140,7 +140,9 @@ class PowerCutTest : public testing::Test {
     ASSERT_TRUE(store.ok()) << store.status();
     EXPECT_TRUE(warnings_.empty()) << warnings_.front();
     std::set<std::string> there;
-    for (const StoredModel& model : *(*store)->Models()) there.insert(model.model);
+    const auto models = (*store)->Models();
+    ASSERT_TRUE(models.ok()) << models.status();
+    for (const StoredModel& model : *models) there.insert(model.model);
     for (const auto& [model, acknowledged] : account_.acknowledged) {
       if (account_.unsure.count(model) > 0 && there.count(model) == 0) continue;
       CheckModel(**store, model, acknowledged);
