@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -98,7 +99,11 @@ absl::Status CheckReplicas(const Options& o) {
   const std::string address = Advertised(o);
   const bool everywhere =
       absl::StartsWith(address, "0.0.0.0:") || absl::StartsWith(address, "[::]:");
-  if (!shared || (!everywhere && !absl::EndsWith(address, ":0"))) return absl::OkStatus();
+  const size_t colon = address.rfind(':');
+  int port = 0;
+  const bool somewhere = colon != std::string::npos && colon > 0 &&
+                         absl::SimpleAtoi(address.substr(colon + 1), &port) && port > 0;
+  if (!shared || (somewhere && !everywhere)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       "--advertise: expected the host:port where other replicas reach this one, got ", address));
 }

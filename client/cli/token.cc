@@ -2,6 +2,8 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -21,7 +23,7 @@ namespace {
 constexpr char kExamples[] =
     "  lazynorm token dashboard                             may predict, with every model\n"
     "  lazynorm token feeder --role train --models 'demand-*'\n"
-    "  lazynorm token root --role admin --append /etc/lazynorm/tokens >root.token\n"
+    "  (umask 077; lazynorm token root --role admin --append /etc/lazynorm/tokens >root.token)\n"
     "The token is on the standard output and kept nowhere: give it to the caller. The line is for\n"
     "the file that lazynormd --auth_tokens_file names; from its hash nobody gets back to the "
     "token.";
@@ -67,6 +69,14 @@ std::string HashOf(const std::string& token) {
   return absl::BytesToHexString(hash);
 }
 
+// Or is empty, or not there.
+bool EndsInALine(const std::string& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file || file.tellg() == std::streampos(0)) return true;
+  file.seekg(-1, std::ios::end);
+  return file.get() == '\n';
+}
+
 absl::Status Token(const Wanted& wanted) {
   const absl::StatusOr<std::string> token = NewToken();
   if (!token.ok()) return token.status();
@@ -77,8 +87,10 @@ absl::Status Token(const Wanted& wanted) {
     std::cerr << "The line for the tokens file:\n" << line << "The token:\n";
   } else {
     std::ofstream file(wanted.append, std::ios::app);
-    file << line;
-    if (!file.flush()) return InputError(absl::StrCat("cannot write to ", wanted.append));
+    file << (EndsInALine(wanted.append) ? "" : "\n") << line;
+    if (!file.flush()) {
+      return InputError(absl::StrCat("cannot write to ", wanted.append, ": ", strerror(errno)));
+    }
   }
   std::cout << *token << "\n";
   return absl::OkStatus();

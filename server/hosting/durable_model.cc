@@ -73,6 +73,11 @@ absl::StatusOr<std::unique_ptr<DurableModel>> DurableModel::Follow(const std::st
                                                                    const DurableOptions& options) {
   std::unique_ptr<DurableModel> model(new DurableModel(id, options));
   RETURN_IF_ERROR(model->CatchUp());
+  // Another replica is creating it: its name is there, its first record is not.
+  if (model->learner_ == nullptr) {
+    return MakeError(absl::StatusCode::kNotFound, "MODEL_NOT_FOUND", "",
+                     absl::StrCat("the model \"", id, "\" is only being created"));
+  }
   return model;
 }
 

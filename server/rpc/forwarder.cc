@@ -29,6 +29,16 @@ absl::Status HolderLost() {
                    "done; a Train that carries a request_id can be sent again safely");
 }
 
+// It is alive, or the store would say otherwise.
+absl::Status Unreachable(absl::string_view address) {
+  return MakeError(
+      absl::StatusCode::kUnavailable, "NO_WRITER", "",
+      absl::StrCat(
+          "the replica that writes this model, ", address,
+          ", cannot be reached from here: look at its --advertise, at the network, and with "
+          "TLS at the names and the authority of its certificate (--tls_client_ca)"));
+}
+
 absl::Status TooMany() {
   return MakeError(absl::StatusCode::kResourceExhausted, "QUEUE_FULL", "",
                    "too many calls wait for other replicas already; try again shortly");
@@ -96,6 +106,7 @@ class Errand : public std::enable_shared_from_this<Errand> {
   MemberTag<Errand, &Errand::OnEnd> tag_{this};
   bool looked_ = false;  // of whoever tries
   bool counted_ = false;
+  std::string unreachable_;  // the writer's address, when it was last tried in vain
   Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t replica_ ABSL_GUARDED_BY(mutex_) = 0;  // of the attempt
@@ -112,10 +123,13 @@ void Errand::Try() {
     Leave();
     return here();
   }
-  if (absl::Now() >= give_up) return End(NoWriter());
+  if (absl::Now() >= give_up) {
+    return End(unreachable_.empty() ? NoWriter() : Unreachable(unreachable_));
+  }
   if (unknown && !looked_ && writer.replica == 0) return Later(/*looked=*/true);
   if (writer.replica == 0 || writer.here) return Later();
   Forwarder::Peer peer = forwarder_.ConnectedTo(writer.address);
+  unreachable_ = peer.channel == nullptr ? writer.address : "";
   if (peer.channel == nullptr) return Later();
   Send(writer, std::move(peer));
 }

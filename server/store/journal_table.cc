@@ -25,11 +25,13 @@ size_t LargeBytes(const std::vector<const ModelRows*>& group) {
   return bytes;
 }
 
-absl::Status InsertRow(Database& db, int64_t model_id, const JournalRow& row, bool large) {
-  return db.Run("INSERT INTO journal VALUES(?, ?, ?, ?, ?, ?, ?, ?)", row.at.seq, model_id,
-                row.at.step, int64_t{row.record.kind}, absl::string_view(row.record.request_id),
-                static_cast<int64_t>(row.at.chain), static_cast<int64_t>(row.checksum),
-                large ? absl::string_view() : absl::string_view(row.record.payload));
+absl::Status InsertRow(Query& insert, int64_t model_id, const JournalRow& row, bool large) {
+  insert.Restart(row.at.seq, model_id, row.at.step, int64_t{row.record.kind},
+                 absl::string_view(row.record.request_id), static_cast<int64_t>(row.at.chain),
+                 static_cast<int64_t>(row.checksum),
+                 large ? absl::string_view() : absl::string_view(row.record.payload));
+  while (insert.Next()) continue;
+  return insert.status();
 }
 
 }  // namespace
@@ -52,19 +54,22 @@ absl::Status JournalTable::WriteLarge(Database& db, const std::vector<const Mode
 absl::Status JournalTable::Insert(Database& db, const std::vector<const ModelRows*>& group) {
   const bool aside = payloads_ != nullptr && writes_large_ && LargeBytes(group) >= kWorthASync;
   absl::Status status = aside ? WriteLarge(db, group) : absl::OkStatus();
+  Query insert(db, "INSERT INTO journal VALUES(?, ?, ?, ?, ?, ?, ?, ?)");
   for (const ModelRows* model : group) {
     for (const JournalRow& row : model->rows) {
-      if (status.ok()) status = InsertRow(db, model->model_id, row, aside && IsLarge(row));
+      if (status.ok()) status = InsertRow(insert, model->model_id, row, aside && IsLarge(row));
     }
   }
   return status;
 }
 
-absl::Status JournalTable::Remove(Database& db, const std::vector<int64_t>& seqs) {
+absl::Status JournalTable::Remove(Database& db, const std::vector<int64_t>& seqs) const {
   absl::Status status;
   for (const int64_t seq : seqs) {
     if (status.ok()) status = db.Run("DELETE FROM journal WHERE seq = ?", seq);
-    if (status.ok()) status = db.Run("DELETE FROM large WHERE seq = ?", seq);
+    if (status.ok() && extents_.count(seq) > 0) {
+      status = db.Run("DELETE FROM large WHERE seq = ?", seq);
+    }
   }
   return status;
 }

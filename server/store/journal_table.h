@@ -43,7 +43,7 @@ class JournalTable {
   // Within a transaction. Should that fail, the rows are to be freed.
   absl::Status Insert(Database& db, const std::vector<const ModelRows*>& group);
   // Within a transaction. Once that is durable, the rows are to be freed.
-  static absl::Status Remove(Database& db, const std::vector<int64_t>& seqs);
+  absl::Status Remove(Database& db, const std::vector<int64_t>& seqs) const;
   // Gives the room of their payloads back. Rows that have none there do not matter.
   void Free(const std::vector<int64_t>& seqs);
 

@@ -1,11 +1,14 @@
 #include "server/store/migrate.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <future>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "server/store/errors.h"
 #include "server/store/store.h"
 
@@ -14,6 +17,14 @@ namespace {
 
 constexpr size_t kRecordsAtOnce = 500;
 constexpr size_t kBytesAtOnce = size_t{4} << 20;
+
+absl::Status WriteCheckpoint(Journal& journal, const CheckpointInfo& info, Snapshot snapshot) {
+  std::promise<absl::Status> heard;
+  journal.WriteCheckpoint(
+      info.label, info.create_time, std::move(snapshot),
+      [&](const absl::StatusOr<CheckpointInfo>& kept) { heard.set_value(kept.status()); });
+  return heard.get_future().get();
+}
 
 // Writes one model's history into another store as it is read from the first.
 class ModelCopy {
@@ -96,11 +107,7 @@ class ModelCopy {
     absl::StatusOr<Snapshot> snapshot = from_.ReadCheckpoint(model_, info.id);
     if (!snapshot.ok()) return snapshot.status();
     snapshot->at.seq = info.at.seq == seq ? journal_->end().seq : 0;
-    std::promise<absl::Status> heard;
-    journal_->WriteCheckpoint(
-        info.label, info.create_time, *std::move(snapshot),
-        [&](const absl::StatusOr<CheckpointInfo>& kept) { heard.set_value(kept.status()); });
-    return heard.get_future().get();
+    return WriteCheckpoint(*journal_, info, *std::move(snapshot));
   }
 
   const Store& from_;
@@ -133,6 +140,36 @@ absl::StatusOr<There> Compare(const Store& from, const Store& to, const std::str
   return passed ? absl::StatusOr<There>(There::kBeginning) : ModelExists(model);
 }
 
+// Those of `wanted` that are not among `there`. Ids and places are each store's own.
+std::vector<CheckpointInfo> Missing(const std::vector<CheckpointInfo>& wanted,
+                                    const std::vector<CheckpointInfo>& there) {
+  std::vector<CheckpointInfo> missing;
+  for (const CheckpointInfo& one : wanted) {
+    const bool found = std::any_of(there.begin(), there.end(), [&](const CheckpointInfo& other) {
+      return one.at.chain == other.at.chain && one.label == other.label &&
+             one.create_time == other.create_time;
+    });
+    if (!found) missing.push_back(one);
+  }
+  return missing;
+}
+
+// Into a model that is there already, with all its history.
+absl::Status AddCheckpoints(const Store& from, Store& to, const std::string& model,
+                            const std::vector<CheckpointInfo>& missing) {
+  const absl::StatusOr<std::unique_ptr<Journal>> journal = to.Open(model, {});
+  if (!journal.ok()) return journal.status();
+  for (const CheckpointInfo& info : missing) {
+    absl::StatusOr<Snapshot> snapshot = from.ReadCheckpoint(model, info.id);
+    if (!snapshot.ok()) return snapshot.status();
+    const Position end = (*journal)->end();
+    snapshot->at.seq = info.at.chain == end.chain ? end.seq : 0;
+    const absl::Status kept = WriteCheckpoint(**journal, info, *std::move(snapshot));
+    if (!kept.ok()) return kept;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::string> CopyModel(const Store& from, Store& to, const StoredModel& stored) {
   const std::string& model = stored.model;
   if (!stored.damage.ok()) return stored.damage;
@@ -140,11 +177,24 @@ absl::StatusOr<std::string> CopyModel(const Store& from, Store& to, const Stored
   if (!checkpoints.ok()) return checkpoints.status();
   const absl::StatusOr<There> there = Compare(from, to, model);
   if (!there.ok()) return there.status();
-  const absl::StatusOr<std::vector<CheckpointInfo>> copied = to.Checkpoints(model);
-  if (*there == There::kAll && copied.ok() && copied->size() == checkpoints->size()) {
-    return absl::StrCat("model \"", model, "\": is there already");
-  }
   if (*there != There::kNothing) {
+    const absl::StatusOr<std::vector<CheckpointInfo>> copied = to.Checkpoints(model);
+    if (!copied.ok()) return copied.status();
+    if (*there == There::kAll) {
+      const std::vector<CheckpointInfo> missing = Missing(*checkpoints, *copied);
+      const absl::Status added =
+          missing.empty() ? absl::OkStatus() : AddCheckpoints(from, to, model, missing);
+      if (!added.ok()) return added;
+      return absl::StrCat(
+          "model \"", model, "\": is there already",
+          missing.empty() ? "" : absl::StrCat(", ", missing.size(), " checkpoints were not"));
+    }
+    // The copy that is there was not finished, or the source has gone on since.
+    if (!Missing(*copied, *checkpoints).empty()) {
+      return StoreRefused(absl::StrCat("model \"", model,
+                                       "\" has checkpoints in the target that the "
+                                       "source has not: delete it or them first"));
+    }
     const absl::Status deleted = to.Delete(model);
     if (!deleted.ok()) return deleted;
   }
@@ -155,7 +205,8 @@ absl::StatusOr<std::string> CopyModel(const Store& from, Store& to, const Stored
 }
 
 absl::StatusOr<std::unique_ptr<Store>> OpenAlone(
-    absl::string_view uri, const std::function<void(const std::string&)>& warn) {
+    absl::string_view which, absl::string_view uri,
+    const std::function<void(const std::string&)>& warn) {
   StoreOptions options;
   options.snapshots_per_model = 1'000'000;  // nothing is trimmed, on either side
   options.checkpoints_per_model = 0;
@@ -165,7 +216,7 @@ absl::StatusOr<std::unique_ptr<Store>> OpenAlone(
   const absl::StatusOr<std::vector<Replica>> replicas = (*store)->cluster()->Replicas();
   if (!replicas.ok()) return replicas.status();
   if (replicas->size() == 1) return store;
-  return StoreRefused(absl::StrCat("a store is in use by ", replicas->size() - 1,
+  return StoreRefused(absl::StrCat("the ", which, " is in use by ", replicas->size() - 1,
                                    " others: stop all its servers first"));
 }
 
@@ -174,12 +225,21 @@ absl::StatusOr<std::unique_ptr<Store>> OpenAlone(
 absl::Status MigrateStore(absl::string_view from_uri, absl::string_view to_uri,
                           const std::function<void(const std::string&)>& progress) {
   if (from_uri == to_uri) return absl::InvalidArgumentError("both stores are the same one");
-  const absl::StatusOr<std::unique_ptr<Store>> from = OpenAlone(from_uri, progress);
+  for (const absl::string_view uri : {from_uri, to_uri}) {
+    if (uri == "memory:") return absl::InvalidArgumentError("memory: keeps nothing");
+  }
+  // Opening one that is not there would make it.
+  absl::string_view path = from_uri;
+  if (absl::ConsumePrefix(&path, "sqlite://") && !std::filesystem::exists(std::string(path))) {
+    return StoreRefused(absl::StrCat("the source: there is no database ", path));
+  }
+  const absl::StatusOr<std::unique_ptr<Store>> from = OpenAlone("source", from_uri, progress);
   if (!from.ok()) return from.status();
-  const absl::StatusOr<std::unique_ptr<Store>> to = OpenAlone(to_uri, progress);
+  const absl::StatusOr<std::unique_ptr<Store>> to = OpenAlone("target", to_uri, progress);
   if (!to.ok()) return to.status();
   const absl::StatusOr<std::vector<StoredModel>> models = (*from)->Models();
   if (!models.ok()) return models.status();
+  if (models->empty()) return StoreRefused("the source has no models");
   size_t damaged = 0;
   for (const StoredModel& model : *models) {
     const absl::StatusOr<std::string> copied = CopyModel(**from, **to, model);

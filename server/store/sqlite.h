@@ -73,6 +73,14 @@ class Query {
   Query(const Query&) = delete;
   Query& operator=(const Query&) = delete;
 
+  // Runs it again, with other arguments.
+  template <typename... Arguments>
+  void Restart(const Arguments&... arguments) {
+    if (statement_ != nullptr) sqlite3_reset(statement_);
+    int index = 0;
+    (Bind(++index, arguments), ...);
+  }
+
   // To the next row. False at the end, and after an error.
   bool Next();
   const absl::Status& status() const { return status_; }

@@ -46,9 +46,9 @@ struct SqliteStore::Rubbish {
 
   bool empty() const { return rows.empty() && manifest == 0 && first_chunk == end_chunk; }
 
-  absl::Status Remove(Database& db) const {
+  absl::Status Remove(Database& db, const JournalTable& journal) const {
     return db.Transaction([&] {
-      absl::Status status = JournalTable::Remove(db, rows);
+      absl::Status status = journal.Remove(db, rows);
       if (status.ok() && manifest != 0) {
         status = db.Run("DELETE FROM snapshot WHERE snapshot_id = ?", manifest);
       }
@@ -186,7 +186,7 @@ absl::StatusOr<bool> SqliteStore::TidyStep(const Entry& entry, Database& db) con
   if (bury) {
     status = Bury(entry, db);
   } else if (!rubbish.empty()) {
-    status = rubbish.Remove(db);
+    status = rubbish.Remove(db, *journal_);
     if (status.ok()) journal_->Free(rubbish.rows);
   }
   if (!status.ok()) return status;

@@ -3,6 +3,7 @@
 //                       errno's name, for as long as that file exists: ENOSPC EDQUOT fail writes,
 //                       FSYNC fails syncs alone, EIO EROFS both; SHORT and EINTR are what a program
 //                       must expect of any disk, every other time.
+//   LAZYNORM_SLOW_SYNC  for how many microseconds more each sync is not over.
 //   LAZYNORM_BAD_CLOCK  a file of eight bytes: how many seconds the wall clock is off.
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -60,6 +61,8 @@ int ErrorOf(const std::string& fault, bool write) {
 
 template <class Call>
 int Sync(int fd, Call call) {
+  static const char* const slow = getenv("LAZYNORM_SLOW_SYNC");
+  if (slow != nullptr) usleep(static_cast<useconds_t>(atoi(slow)));
   errno = ErrorOf(FaultOf(fd), false);
   return errno != 0 ? -1 : call();
 }

@@ -45,6 +45,17 @@ def table_of_roles():
     return {method: role for role, cell in rows.items() for method in re.findall(r"`(\w+)`", cell)}
 
 
+class TokensFileTest(ServerTest):
+    def test_a_token_has_a_line_of_its_own_whatever_the_file_ends_in(self):
+        tokens = self.file("tokens", "# who may call")  # no end of line
+        first, second = new_token("one", file=tokens), new_token("two", file=tokens)
+        server = self.server(f"--auth_tokens_file={tokens}")
+        for token in (first, second):
+            server.cli("--token", token, "list")
+        with open(tokens, encoding="utf-8") as file:
+            self.assertEqual(len(file.readlines()), 3)
+
+
 class TlsTest(ServerTest):
     def setUp(self):
         self.authority = Authority()

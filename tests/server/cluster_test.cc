@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -69,8 +70,15 @@ class ClusterTest : public ServerFixture {
   void Make(const std::string& id) {
     ASSERT_TRUE(a().Create(id, kSpec).ok());
     for (const Node& node : nodes_) {
-      ASSERT_TRUE(Soon([&] { return node.client->Get(id).ok(); }));
+      ASSERT_TRUE(Soon([&] { return Has(node, id); }));
     }
+  }
+  // Itself: what it has not, it may ask others about.
+  static bool Has(const Node& node, const std::string& id) {
+    const auto list = Connection::Call(*node.client->models, &v1::ModelService::Stub::ListModels,
+                                       v1::ListModelsRequest());
+    return std::any_of(list->models().begin(), list->models().end(),
+                       [&](const v1::Model& model) { return model.model_id() == id; });
   }
   std::string MetricOf(Node& node, const std::string& series) {
     std::swap(server_, node.server);
@@ -207,7 +215,7 @@ TEST_F(ClusterTest, EveryChangeIsMadeFromAnyServer) {
       Connection::Call(*c().models, &v1::ModelService::Stub::RestoreCheckpoint, restore)->step(),
       1);
   // Nobody waits for the step that is gone again.
-  EXPECT_EQ(c().Predict(RandomQuery("m", 1, 3, 1))->step(), 1);
+  EXPECT_TRUE(Soon([&] { return c().Predict(RandomQuery("m", 1, 3, 1))->step() == 1; }));
   v1::CopyModelRequest copy;
   copy.set_model("m");
   copy.set_model_id("copy");

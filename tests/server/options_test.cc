@@ -112,12 +112,16 @@ TEST(OptionsTest, ReplicasTellEachOtherAnAddressThatCanBeReached) {
   options.insecure = true;
   EXPECT_TRUE(Validate(options).ok());  // alone
   options.store = "postgresql:///lazynorm";
-  for (const char* nowhere : {"0.0.0.0:50051", "[::]:50051", "127.0.0.1:0"}) {
+  for (const char* nowhere :
+       {"0.0.0.0:50051", "[::]:50051", "127.0.0.1:0", "unix:/run/lazynorm.sock"}) {
     options.listen = {nowhere};
     const absl::Status status = Validate(options);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << nowhere;
     EXPECT_THAT(std::string(status.message()), HasSubstr("--advertise: expected"));
   }
+  options.listen = {"127.0.0.1:50051"};
+  options.advertise = "lazynorm-0";
+  EXPECT_FALSE(Validate(options).ok()) << "no port";
   options.advertise = "lazynorm-0:50051";
   EXPECT_TRUE(Validate(options).ok());
 }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -124,6 +125,53 @@ TEST_P(MigrateTest, ItMayBeRepeatedAndReplacesOnlyWhatItBegan) {
     EXPECT_TRUE(AppendAndWait(**young, Records(1211, 1211)).ok());
   }
   EXPECT_EQ(ReasonIn(Migrate()), "MODEL_EXISTS") << "it has learned more meanwhile";
+}
+
+TEST_P(MigrateTest, CheckpointsOfTheTargetStay) {
+  Fill(from_);
+  ASSERT_TRUE(Migrate().ok());
+  std::string mine;
+  {
+    const auto to = MustOpen(to_);
+    History history;
+    const auto young = to->Open("young", ReaderInto(history));
+    ASSERT_TRUE(young.ok()) << young.status();
+    mine = CheckpointAndWait(**young, "mine", "c")->id;
+  }
+  {
+    const auto from = MustOpen(from_);
+    History history;
+    const auto young = from->Open("young", ReaderInto(history));
+    EXPECT_TRUE(CheckpointAndWait(**young, "later", "d").ok());
+  }
+  lines_.clear();
+  ASSERT_TRUE(Migrate().ok());
+  EXPECT_EQ(lines_[1], "model \"young\": is there already, 1 checkpoints were not");
+  {
+    const auto to = MustOpen(to_);
+    const auto checkpoints = to->Checkpoints("young");
+    ASSERT_TRUE(checkpoints.ok() && checkpoints->size() == 2);
+    EXPECT_EQ((*checkpoints)[0].id, mine);
+    EXPECT_EQ((*checkpoints)[1].label, "later");
+    EXPECT_EQ(to->ReadCheckpoint("young", (*checkpoints)[1].id)->bytes, "d");
+  }
+  {
+    const auto from = MustOpen(from_);
+    History history;
+    const auto young = from->Open("young", ReaderInto(history));
+    EXPECT_TRUE(AppendAndWait(**young, Records(1211, 1211)).ok());
+  }
+  EXPECT_EQ(Migrate().code(), absl::StatusCode::kFailedPrecondition) << "it would take \"mine\"";
+}
+
+TEST_P(MigrateTest, ASourceThatIsNotThereOrEmptyIsRefusedAndNotMade) {
+  const std::string nowhere = absl::StrCat(folder_.path().string(), "/nowhere");
+  const auto quiet = [](const std::string&) {};
+  EXPECT_FALSE(MigrateStore(absl::StrCat("sqlite://", nowhere, "/lazynorm.db"), to_, quiet).ok());
+  EXPECT_FALSE(std::filesystem::exists(nowhere));
+  EXPECT_FALSE(MigrateStore("memory:", to_, quiet).ok());
+  EXPECT_FALSE(MigrateStore(from_, "memory:", quiet).ok());
+  EXPECT_FALSE(Migrate().ok()) << "no models";
 }
 
 TEST_P(MigrateTest, BothStoresMustBeFree) {
