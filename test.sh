@@ -44,7 +44,7 @@ run_tsan() {
   local programs="base_tests metrics_tests store_tests hosting_tests rpc_tests server_tests model_tests"
   build tsan -- $programs
   # The golden cases have one thread and are long.
-  GTEST_FILTER='-*Golden*' TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
+  GTEST_FILTER='-*Golden*' TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1 suppressions=$PWD/tests/tsan.suppressions" \
     ctest --test-dir build/tsan -R "^(${programs// /|})\$"
 }
 
