@@ -171,7 +171,7 @@ class Prometheus:
 
 
 def series_of_a_replica(test):
-    """What a server tells that follows another one and has taken a call to it."""
+    """What servers tell that follow one another and have taken calls to one another, some of it after a look or two."""
     database = Postgres()
     test.addClassCleanup(database.stop)
     servers = []
@@ -183,7 +183,12 @@ def series_of_a_replica(test):
         test.addClassCleanup(servers[-1].stop)
     servers[0].cli("create", "m")
     servers[1].cli("train", "m", "-", "--target", "y", stdin="a,y\n1,2\n3,4\n5,6\n")
-    return series_of(servers[1].get("/metrics")[1])
+
+    def told():
+        series = series_of(servers[0].get("/metrics")[1]) | series_of(servers[1].get("/metrics")[1])
+        return series if {"lazynorm_replica_lag_seconds", "lazynorm_forwarded_total"} <= set(series) else None
+
+    return eventually(told, "replicas tell how far behind they are")
 
 
 def in_grafana(expression):
