@@ -194,7 +194,7 @@ void Committer::DropChores() {
 
 bool Committer::CheckpointIsDue() const {
   MutexLock lock(&mutex_);
-  const int pages = writes_.empty() ? checkpoint_pages_ / 8 : checkpoint_pages_;
+  const int pages = writes_.empty() ? checkpoint_pages_ / 4 : checkpoint_pages_;
   return wal_pages_ >= pages && failure_.ok();
 }
 

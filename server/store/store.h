@@ -170,7 +170,7 @@ struct StoreOptions {
   int snapshots_per_model = 2;     // at least 2: should the newest turn out to be damaged
   int checkpoints_per_model = 20;  // 0: all
   int64_t max_record_bytes = int64_t{512} << 20;
-  // Of the write-ahead log, before it is moved into the database though writers wait; an eighth of
+  // Of the write-ahead log, before it is moved into the database though writers wait; a quarter of
   // that is moved when none does.
   int checkpoint_pages = 8000;
   // Where several replicas share the store: where the others reach this one, and how long it may
