@@ -386,7 +386,6 @@ TEST_F(SqliteStoreTest, LargePayloadsAreWrittenOnceBesideTheDatabase) {
 
 TEST_F(SqliteStoreTest, TheRoomOfLargePayloadsIsUsedAgain) {
   const fs::path payloads = data_ / "lazynorm.db-payloads";
-  uintmax_t size = 0;
   for (int start = 0; start < 3; ++start) {
     const auto store = MustOpen();
     History history;
@@ -396,11 +395,10 @@ TEST_F(SqliteStoreTest, TheRoomOfLargePayloadsIsUsedAgain) {
       if (step % 5 == 0) {
         EXPECT_TRUE(SnapshotAndWait(*journal, absl::StrCat("at ", step)).ok());
       }
-      // Tidying has its turn before the next snapshot does.
-      if (start == 0 && step == 25) size = fs::file_size(payloads);
     }
   }
-  EXPECT_LE(fs::file_size(payloads), size);
+  // Some fifteen are needed at a time, and tidying may come a little late; there were ninety.
+  EXPECT_LE(fs::file_size(payloads), 40 * kLarge);
   const auto store = MustOpen();
   History history;
   EXPECT_TRUE(store->Open("m", ReaderInto(history)).ok());
