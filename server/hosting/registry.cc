@@ -168,23 +168,21 @@ absl::Status Registry::Delete(absl::string_view id) {
 }
 
 void Registry::Forget(absl::string_view id) {
-  std::shared_ptr<HostedModel> model;
-  {
-    MutexLock lock(&mutex_);
-    const auto found = models_.find(id);
-    if (found != models_.end()) {
-      model = std::move(found->second);
-      models_.erase(found);
-      count_ = static_cast<int>(models_.size());
-      SetShadowLocked(model->id(), "");
-      metrics_.RemoveModel(id);
-    } else if (damaged_.erase(std::string(id)) == 0) {
-      return;  // somebody else was faster
-    }
-    if (options_.on_deleted) options_.on_deleted(id);
-    spdlog::info("event=model_deleted model={} models={}", std::string(id), models_.size());
+  // Before its name is free: its trainer must not open the next model of that name.
+  const auto closed = Find(id);
+  if (closed.ok()) (*closed)->Delete();
+  MutexLock lock(&mutex_);
+  const auto found = models_.find(id);
+  if (closed.ok() && found != models_.end() && found->second == *closed) {
+    models_.erase(found);
+    count_ = static_cast<int>(models_.size());
+    SetShadowLocked(std::string(id), "");
+    metrics_.RemoveModel(id);
+  } else if (damaged_.erase(std::string(id)) == 0) {
+    return;  // somebody else was faster
   }
-  if (model != nullptr) model->Delete();
+  if (options_.on_deleted) options_.on_deleted(id);
+  spdlog::info("event=model_deleted model={} models={}", std::string(id), models_.size());
 }
 
 absl::Status Registry::Follow(const std::string& id) {

@@ -135,12 +135,19 @@ absl::AnyInvocable<void(const absl::Status&)> Trainer::Do(Pending pending, TurnL
 }
 
 bool Trainer::HaveModel(TurnListener* listener) {
-  if (!Stale()) return true;
+  {
+    MutexLock lock(&mutex_);
+    if (!stale_) return true;
+    if (!closed_.ok()) return running_ = false;  // the name may be another model's by now
+    reopening_ = true;
+  }
   model_ = nullptr;
   absl::StatusOr<Model> opened = reopen_(writes_);
   std::deque<Pending> refused;
   {
     MutexLock lock(&mutex_);
+    reopening_ = false;
+    reopened_.NotifyAll();
     if (opened.ok()) {
       ++opening_;
       stale_ = false;
@@ -353,9 +360,9 @@ void Trainer::Close(absl::Status status) {
   std::deque<Pending> waiting;
   {
     MutexLock lock(&mutex_);
-    if (!closed_.ok()) return;
-    closed_ = status;
+    if (closed_.ok()) closed_ = status;
     waiting = TakeAll();
+    while (reopening_) reopened_.Wait(&mutex_);
   }
   for (Pending& pending : waiting) Refuse(std::move(pending), status);
 }

@@ -100,7 +100,8 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   void StopWriting(absl::AnyInvocable<void(absl::Status)> done);
   // Another replica writes the model: refuses all that waits; what is not kept is thrown away.
   void LoseModel();
-  // Answers all that waits, and all that comes, with `status`.
+  // Answers all that waits, and all that comes, with `status`. When it returns, the model is not
+  // opened again and never will be: its name is free for another one. Not from within a Reopen.
   void Close(absl::Status status);
   // How much waits for its turn.
   int queued() const;
@@ -167,7 +168,9 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   bool finishing_ ABSL_GUARDED_BY(mutex_) = false;  // they are being finished
   absl::Status closed_ ABSL_GUARDED_BY(mutex_);
   int64_t opening_ ABSL_GUARDED_BY(mutex_) = 1;
-  bool stale_ ABSL_GUARDED_BY(mutex_) = false;   // the model is ahead of what is kept
+  bool stale_ ABSL_GUARDED_BY(mutex_) = false;  // the model is ahead of what is kept
+  bool reopening_ ABSL_GUARDED_BY(mutex_) = false;
+  CondVar reopened_;
   absl::Status failed_ ABSL_GUARDED_BY(mutex_);  // how the latest commit of a command ended
   std::chrono::steady_clock::time_point retry_at_ ABSL_GUARDED_BY(mutex_);
   absl::Duration retry_after_ ABSL_GUARDED_BY(mutex_) = kFirstRetry;

@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
+#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -52,6 +54,7 @@ class TrainerTest : public testing::Test {
   }
   std::shared_ptr<Trainer> MakeTrainer(int max_queued, Executor* executor) {
     const auto reopen = [this](bool) {
+      on_reopen_();
       return DurableModel::Open("m", {.store = &store_, .clock = &clock_});
     };
     return std::make_shared<Trainer>(NewModel(store_, clock_), reopen, max_queued, executor);
@@ -68,6 +71,7 @@ class TrainerTest : public testing::Test {
   std::deque<Rows> rows_;  // outlive the executor
   Answers answers_;
   std::shared_ptr<Listener> listener_ = std::make_shared<Listener>();
+  std::function<void()> on_reopen_ = [] {};
   HeldExecutor executor_;
   std::shared_ptr<Trainer> trainer_;
 };
@@ -305,6 +309,44 @@ TEST_F(TrainerTest, WhatIsKeptCanBeReadWhileNothingCanBeWritten) {
     Train(2);  // refused as before
     EXPECT_FALSE(answers_.Wait(static_cast<size_t>(i) + 3).back().result.ok());
   }
+}
+
+// Its name may be another model's by then.
+TEST_F(TrainerTest, AModelThatIsClosedIsNotOpenedAgain) {
+  Make();
+  store_.Break(absl::NotFoundError("deleted"));
+  Train(0);
+  EXPECT_FALSE(answers_.Wait(1)[0].result.ok());
+  on_reopen_ = [] { ADD_FAILURE() << "opened again"; };
+  executor_.Hold();
+  trainer_->Inspect([](DurableModel&) {}, [](const absl::Status&) {});  // brings about a turn
+  trainer_->Close(absl::NotFoundError("gone"));
+  executor_.LetGo();
+  executor_.get()->Stop();
+}
+
+TEST_F(TrainerTest, CloseWaitsUntilAModelThatIsBeingOpenedIsOpen) {
+  Make();
+  store_.Break(absl::NotFoundError("deleted"));
+  Train(0);
+  EXPECT_FALSE(answers_.Wait(1)[0].result.ok());
+  std::promise<void> begun, go_on;
+  std::atomic<bool> opened = false;
+  on_reopen_ = [&] {
+    begun.set_value();
+    go_on.get_future().wait();
+    opened = true;
+  };
+  trainer_->Inspect([](DurableModel&) {}, [](const absl::Status&) {});
+  begun.get_future().wait();
+  std::thread closer([&] {
+    trainer_->Close(absl::NotFoundError("gone"));
+    EXPECT_TRUE(opened);
+  });
+  EXPECT_TRUE(Soon([&] { return trainer_->queued() == 0; }));  // it has begun
+  go_on.set_value();
+  closer.join();
+  executor_.get()->Stop();
 }
 
 TEST_F(TrainerTest, AStreamThatMetAFailedCommitGoesNoFurther) {
