@@ -11,7 +11,7 @@ enum class Broken {
   kAnswerBeforeSync,    // the commit comes after the acknowledgement
   kTrimBeforeSnapshot,  // the journal goes before the snapshot that replaces it is durable
   kManifestFirst,       // a snapshot's manifest comes before its bytes
-  kPayloadNotSynced,    // a row is committed before its large payload is durable
+  kJournalNotSynced,    // the frames of the journal are never synced
   kCheckThenAppend,     // PostgreSQL: the epoch is read, not locked, before the append
 };
 

@@ -18,10 +18,12 @@
 
 namespace lazynorm {
 
-// Where a record of the journal is, and the step it belongs to.
+// A record of the journal, the step it belongs to, and where in the file it is, if it is there and
+// not in the database.
 struct RowPlace {
   int64_t seq = 0;
   int64_t step = 0;
+  Place place;
 };
 
 // What is known in memory of a model of the database; the SqliteStore's mutex guards it. The rows
@@ -48,14 +50,20 @@ struct Catalog {
   int64_t last_snapshot_id = 0;
   int64_t last_model_id = 0;
   std::vector<std::string> warnings;
+  // A frame of the journal was cut off and there is no space to put that down: if others followed,
+  // it could no longer be told from a damaged one.
+  bool journal_full = false;
 };
 
-// Reads all but the snapshots' bytes, verifying each checksum, and tells `journal` which rows there
-// are: what is damaged is put down with its
-// model. A mark without its model is a model whose row is gone.
-absl::StatusOr<Catalog> LoadCatalog(Database& db, JournalTable& journal,
+// Reads all but the snapshots' bytes, verifying each checksum, and tells `journal` which of its
+// records are in use: what is damaged is put down with its model. A mark without its model is a
+// model whose row is gone. `journal` null: there is no file.
+absl::StatusOr<Catalog> LoadCatalog(Database& db, JournalFile* journal,
                                     const std::map<int64_t, Marks::Mark>& marks);
 
+absl::Status InsertRow(Database& db, int64_t model_id, const JournalRow& row);
+// The file's records of a model up to `seq` are needed no more.
+absl::Status SetTrimmed(Database& db, int64_t model_id, int64_t seq);
 absl::Status InsertModel(Database& db, const ModelEntry& model);
 // Marks a model's row as deleted, whatever it reads: it may be damaged, or gone.
 absl::Status InsertTombstone(Database& db, const ModelEntry& model);

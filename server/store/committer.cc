@@ -7,12 +7,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/store/broken.h"
+#include "server/store/catalog.h"
 #include "server/store/errors.h"
 
 namespace lazynorm {
 
-Committer::Committer(std::unique_ptr<Database> database, JournalTable& journal,
-                     int checkpoint_pages, StoreHooks hooks, RowsKept rows_kept)
+Committer::Committer(std::unique_ptr<Database> database, JournalFile* journal, int checkpoint_pages,
+                     StoreHooks hooks, RowsKept rows_kept)
     : database_(std::move(database)),
       journal_(journal),
       checkpoint_pages_(checkpoint_pages),
@@ -94,19 +95,37 @@ std::vector<absl::Status> Committer::Admit(std::vector<Write>& group) {
 }
 
 absl::Status Committer::Change(std::vector<Write>& group, const std::vector<absl::Status>& admitted,
-                               const std::vector<const ModelRows*>& rows) {
-  absl::Status applied;
-  for (size_t i = 0; applied.ok() && i < group.size(); ++i) {
-    if (admitted[i].ok() && group[i].apply) applied = group[i].apply(*database_);
+                               const std::vector<ModelRows*>& rows) {
+  absl::Status status;
+  for (size_t i = 0; status.ok() && i < group.size(); ++i) {
+    if (admitted[i].ok() && group[i].apply) status = group[i].apply(*database_);
   }
-  return applied.ok() ? journal_.Insert(*database_, rows) : applied;
+  for (const ModelRows* model : rows) {
+    for (const JournalRow& row : model->rows) {
+      if (status.ok()) status = InsertRow(*database_, model->model_id, row);
+    }
+  }
+  return status;
+}
+
+absl::Status Committer::AppendFrame(const std::vector<ModelRows*>& rows) {
+  const absl::StatusOr<std::vector<Place>> places = journal_->Append(frame_);
+  if (!places.ok()) return places.status();
+  auto place = places->begin();
+  for (ModelRows* model : rows) {
+    const auto end = place + static_cast<std::ptrdiff_t>(model->rows.size());
+    model->places.assign(place, end);
+    place = end;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Committer::Apply(std::vector<Write>& group,
                               const std::vector<absl::Status>& admitted) {
   int64_t records = 0, bytes = 0;
   bool changes = false;
-  std::vector<const ModelRows*> rows;
+  std::vector<ModelRows*> rows;
+  frame_.Clear();
   for (size_t i = 0; i < group.size(); ++i) {
     if (!admitted[i].ok()) continue;
     changes = changes || group[i].apply;
@@ -115,17 +134,17 @@ absl::Status Committer::Apply(std::vector<Write>& group,
     records += static_cast<int64_t>(group[i].rows.rows.size());
     for (const JournalRow& row : group[i].rows.rows) {
       bytes += static_cast<int64_t>(row.record.payload.size());
+      if (journal_ != nullptr) frame_.Add(group[i].rows.model_id, row);
     }
   }
   if (!changes && rows.empty()) return absl::OkStatus();
   const absl::Time start = absl::Now();
-  absl::Status status = database_->Transaction([&] { return Change(group, admitted, rows); });
+  const bool as_frame = journal_ != nullptr && !changes && journal_->Fits(frame_.bytes());
+  absl::Status status = as_frame
+                            ? AppendFrame(rows)
+                            : database_->Transaction([&] { return Change(group, admitted, rows); });
   if (status.ok() && records > 0 && hooks_.on_commit) {
     hooks_.on_commit(absl::Now() - start, records, bytes);
-  }
-  if (status.ok()) return status;
-  for (const ModelRows* model : rows) {
-    for (const JournalRow& row : model->rows) journal_.Free({row.at.seq});
   }
   return status;
 }

@@ -12,7 +12,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "server/base/mutex.h"
-#include "server/store/journal_table.h"
+#include "server/store/journal_file.h"
 #include "server/store/sqlite.h"
 #include "server/store/store.h"
 
@@ -24,6 +24,13 @@ struct ModelEntry;
 // written by the committer thread alone.
 struct Lineage {
   absl::Status broken;
+};
+
+// The records that one write appends to a model.
+struct ModelRows {
+  int64_t model_id = 0;
+  std::vector<JournalRow> rows;
+  std::vector<Place> places;  // once they are kept: of each, or empty: they are in the database
 };
 
 // A change that joins a group commit.
@@ -48,12 +55,14 @@ using Chore = absl::AnyInvocable<absl::StatusOr<bool>(Database&)>;
 
 // The one thread that writes, on the one connection that writes and checkpoints: SQLite 3.7.0 to
 // 3.51.2 can corrupt a database whose write-ahead log two connections reset at the same instant.
-// All writes that wait are one transaction; then one piece of one chore; and so on. Thread-safe.
+// All writes that wait are one group commit: a frame of the journal's file if they only append
+// records, else a transaction of the database. Then one piece of one chore; and so on. Thread-safe.
 class Committer {
  public:
-  // `rows_kept` hears, before those who wait do, which writes with rows have become durable.
+  // `journal` null: all goes into the database. `rows_kept` hears, before those who wait do, which
+  // writes with rows have become durable.
   using RowsKept = std::function<void(const std::vector<const Write*>&)>;
-  Committer(std::unique_ptr<Database> database, JournalTable& journal, int checkpoint_pages,
+  Committer(std::unique_ptr<Database> database, JournalFile* journal, int checkpoint_pages,
             StoreHooks hooks, RowsKept rows_kept);
   // Commits what waits, drops the chores, checkpoints.
   ~Committer();
@@ -84,7 +93,8 @@ class Committer {
   std::vector<absl::Status> Admit(std::vector<Write>& group);
   absl::Status Apply(std::vector<Write>& group, const std::vector<absl::Status>& admitted);
   absl::Status Change(std::vector<Write>& group, const std::vector<absl::Status>& admitted,
-                      const std::vector<const ModelRows*>& rows);
+                      const std::vector<ModelRows*>& rows);
+  absl::Status AppendFrame(const std::vector<ModelRows*>& rows);
   void TellKept(std::vector<Write>& group, const std::vector<absl::Status>& heard);
   void StepChore();
   void DropChores();
@@ -95,7 +105,8 @@ class Committer {
   absl::Status Judge(absl::Status status);
 
   const std::unique_ptr<Database> database_;
-  JournalTable& journal_;
+  JournalFile* const journal_;
+  Frame frame_;  // the committer thread's
   const int checkpoint_pages_;
   const StoreHooks hooks_;
   const RowsKept rows_kept_;

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <set>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
@@ -24,7 +25,6 @@ absl::Status PrepareTarget(const std::string& directory) {
       absl::StrCat("the directory ", directory, " is not empty; a backup needs its own"));
 }
 
-// In one read transaction: a copy as of one moment, whatever is written meanwhile.
 absl::Status Copy(Database& from, Database& to) {
   sqlite3_backup* backup = sqlite3_backup_init(to.handle(), "main", from.handle(), "main");
   if (backup == nullptr) return to.Error(sqlite3_extended_errcode(to.handle()), "backup");
@@ -53,8 +53,7 @@ absl::Status Verify(const std::string& path) {
   if (!check.Next() || check.Bytes(0) != "ok") {
     return absl::DataLossError(absl::StrCat(path, ": SQLite's quick_check finds it damaged"));
   }
-  JournalTable journal(nullptr, false);
-  absl::StatusOr<Catalog> catalog = LoadCatalog(**db, journal, {});
+  absl::StatusOr<Catalog> catalog = LoadCatalog(**db, nullptr, {});
   if (!catalog.ok()) return catalog.status();
   std::vector<std::string> faults = catalog->warnings;
   for (const auto& [id, model] : catalog->models) {
@@ -69,7 +68,61 @@ absl::Status Verify(const std::string& path) {
   return ModelDamaged(absl::StrCat("the backup has ", faults.size(), " faults: ", faults.front()));
 }
 
+// Without a file, and so without what is to be known of it.
+absl::Status ForgetFile(Database& copy) {
+  return copy.Execute("DELETE FROM store; DELETE FROM trimmed; DELETE FROM torn;");
+}
+
 }  // namespace
+
+absl::Status SqliteStore::CopyRows(const Entry& model, Database& copy) const {
+  const auto has = [&copy](absl::string_view sql, int64_t key) -> absl::StatusOr<bool> {
+    Query query(copy, sql, key);
+    const bool there = query.Next();
+    if (!query.status().ok()) return query.status();
+    return there;
+  };
+  absl::StatusOr<bool> there = has("SELECT 1 FROM model WHERE model_id = ?", model->model_id);
+  std::deque<RowPlace> rows;
+  {
+    MutexLock lock(&mutex_);
+    rows = model->rows;
+  }
+  for (const RowPlace& row : rows) {
+    if (!there.ok() || !*there) return there.status();
+    if (!row.place.in_file()) {
+      // What came into the database after it was copied is not there, nor may what is behind it be.
+      there = has("SELECT 1 FROM journal WHERE seq = ?", row.seq);
+      continue;
+    }
+    const absl::StatusOr<JournalRow> read = journal_->Read(row.place, row.seq);
+    if (!read.ok()) return read.status();
+    absl::Status status = InsertRow(copy, model->model_id, *read);
+    if (!status.ok()) return status;
+  }
+  return there.status();
+}
+
+// The models as they are when the copy is made: nothing of them may go before it is complete.
+absl::Status SqliteStore::CopyAll(Database& db, Database& copy) const {
+  const Reading before(this, Entries());
+  absl::Status status = db.Run("BEGIN");
+  if (status.ok()) status = db.Run("SELECT 1 FROM model");  // from here on it stands still
+  const Reading after(this, Entries());
+  if (status.ok()) status = Copy(db, copy);
+  const absl::Status ended = db.Run("COMMIT");
+  if (status.ok()) status = ended;
+  std::set<Entry> models(before.models().begin(), before.models().end());
+  models.insert(after.models().begin(), after.models().end());
+  if (!status.ok()) return status;
+  return copy.Transaction([&] {
+    absl::Status copied = ForgetFile(copy);
+    for (const Entry& model : models) {
+      if (copied.ok()) copied = CopyRows(model, copy);
+    }
+    return copied;
+  });
+}
 
 absl::Status SqliteStore::Backup(const std::string& directory) const {
   absl::Status status = PrepareTarget(directory);
@@ -78,9 +131,7 @@ absl::Status SqliteStore::Backup(const std::string& directory) const {
   status = RunRead([&](Database& db) -> absl::Status {
     absl::StatusOr<std::unique_ptr<Database>> copy =
         Database::Open(partial, Database::Mode::kReadWrite);
-    const auto hold = journal_->HoldPayloads();
-    absl::Status copied = copy.ok() ? Copy(db, **copy) : copy.status();
-    if (copied.ok()) copied = journal_->Inline(**copy, *hold);
+    const absl::Status copied = copy.ok() ? CopyAll(db, **copy) : copy.status();
     // A target that fails is not the store's failure.
     return copied.ok() ? copied : absl::Status(absl::StatusCode::kInternal, copied.message());
   });

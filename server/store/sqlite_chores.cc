@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "server/store/broken.h"
@@ -14,6 +15,7 @@ namespace {
 constexpr size_t kChunkBytes = size_t{256} << 10;
 constexpr size_t kRowsAtOnce = 500;
 constexpr int64_t kChunksAtOnce = 16;
+constexpr int64_t kMovedAtOnce = 256 << 10;
 
 // Writes a chunk a step.
 struct SnapshotChore {
@@ -40,15 +42,23 @@ struct SnapshotChore {
 }  // namespace
 
 struct SqliteStore::Rubbish {
-  std::vector<int64_t> rows;               // of the journal
+  int64_t model_id = 0;
+  std::vector<RowPlace> rows;              // of the journal
   int64_t manifest = 0;                    // a snapshot's id
   int64_t first_chunk = 0, end_chunk = 0;  // keys
 
   bool empty() const { return rows.empty() && manifest == 0 && first_chunk == end_chunk; }
 
-  absl::Status Remove(Database& db, const JournalTable& journal) const {
+  absl::Status Remove(Database& db) const {
     return db.Transaction([&] {
-      absl::Status status = journal.Remove(db, rows);
+      absl::Status status;
+      int64_t trimmed = 0;
+      for (const RowPlace& row : rows) {
+        if (row.place.in_file()) trimmed = row.seq;
+        if (row.place.in_file() || !status.ok()) continue;
+        status = db.Run("DELETE FROM journal WHERE seq = ?", row.seq);
+      }
+      if (status.ok() && trimmed != 0) status = SetTrimmed(db, model_id, trimmed);
       if (status.ok() && manifest != 0) {
         status = db.Run("DELETE FROM snapshot WHERE snapshot_id = ?", manifest);
       }
@@ -126,8 +136,11 @@ void SqliteStore::Kept(const std::vector<const Write*>& writes) {
   }
   MutexLock lock(&mutex_);
   for (const Write* write : writes) {
-    for (const JournalRow& row : write->rows.rows) {
-      write->model->rows.push_back({row.at.seq, row.at.step});
+    const ModelRows& kept = write->rows;
+    for (size_t i = 0; i < kept.rows.size(); ++i) {
+      const Position& at = kept.rows[i].at;
+      write->model->rows.push_back(
+          {at.seq, at.step, kept.places.empty() ? Place{} : kept.places[i]});
     }
   }
 }
@@ -139,6 +152,7 @@ void SqliteStore::Tidy(const Entry& entry) const {
 // What is taken is forgotten at once. Should removing it fail, then a later start finds it again.
 SqliteStore::Rubbish SqliteStore::TakeRubbish(ModelEntry& model) const {
   Rubbish rubbish;
+  rubbish.model_id = model.model_id;
   const auto snapshots = static_cast<size_t>(options_.snapshots_per_model);
   if (model.readers > 0) return rubbish;  // the last of them tidies
   if (model.deleted) {
@@ -168,7 +182,7 @@ SqliteStore::Rubbish SqliteStore::TakeRubbish(ModelEntry& model) const {
   if (model.snapshots.size() == snapshots) limit = model.snapshots.front().at.seq;
   while (!model.rows.empty() && model.rows.front().seq <= limit &&
          rubbish.rows.size() < kRowsAtOnce) {
-    rubbish.rows.push_back(model.rows.front().seq);
+    rubbish.rows.push_back(model.rows.front());
     model.rows.pop_front();
   }
   return rubbish;
@@ -186,10 +200,13 @@ absl::StatusOr<bool> SqliteStore::TidyStep(const Entry& entry, Database& db) con
   if (bury) {
     status = Bury(entry, db);
   } else if (!rubbish.empty()) {
-    status = rubbish.Remove(db, *journal_);
-    if (status.ok()) journal_->Free(rubbish.rows);
+    status = rubbish.Remove(db);
   }
   if (!status.ok()) return status;
+  for (const RowPlace& row : rubbish.rows) {
+    if (row.place.in_file()) journal_->Free(row.place);
+  }
+  if (!rubbish.rows.empty()) Compact();
   return !rubbish.empty();
 }
 
@@ -198,14 +215,79 @@ absl::StatusOr<bool> SqliteStore::TidyStep(const Entry& entry, Database& db) con
 absl::Status SqliteStore::Bury(const Entry& entry, Database& db) const {
   absl::Status status;
   if (!entry->damage.ok() || !entry->damaged_rows.empty() || !entry->damaged_manifests.empty()) {
-    status = db.Run("DELETE FROM large WHERE seq IN (SELECT seq FROM journal WHERE model_id = ?)",
-                    entry->model_id);
-    if (status.ok()) status = db.Run("DELETE FROM journal WHERE model_id = ?", entry->model_id);
+    status = db.Run("DELETE FROM journal WHERE model_id = ?", entry->model_id);
     if (status.ok()) status = db.Run("DELETE FROM snapshot WHERE model_id = ?", entry->model_id);
   }
+  if (status.ok()) status = db.Run("DELETE FROM trimmed WHERE model_id = ?", entry->model_id);
   if (status.ok() && marks_ != nullptr) status = marks_->Remove(entry->model_id);
   if (!status.ok()) return status;
   return db.Run("DELETE FROM model WHERE model_id = ?", entry->model_id);
+}
+
+struct SqliteStore::Compaction {
+  std::map<int64_t, Entry> models;  // by id
+  std::vector<FoundRecord> found;   // in the segment that is to become empty
+  size_t next = 0;                  // of them
+};
+
+// Records that outlive those around them are written once more, so that the rest of their segment
+// can be used again.
+void SqliteStore::Compact() const {
+  if (!appends_to_file_ || compacting_ || !journal_->IsSparse()) return;
+  compacting_ = true;
+  auto compaction = std::make_shared<Compaction>();
+  committer_.Submit(
+      [this, compaction](Database&) -> absl::StatusOr<bool> {
+        const absl::StatusOr<bool> more = CompactStep(*compaction);
+        if (more.ok() && !*more) compacting_ = false;
+        return more;
+      },
+      [this](const absl::Status&) { compacting_ = false; });
+}
+
+RowPlace* SqliteStore::RowOf(const Compaction& compaction, const FoundRecord& record) const {
+  const auto model = compaction.models.find(record.model_id);
+  if (model == compaction.models.end()) return nullptr;
+  std::deque<RowPlace>& rows = model->second->rows;
+  const auto row = std::lower_bound(rows.begin(), rows.end(), record.seq,
+                                    [](const RowPlace& r, int64_t seq) { return r.seq < seq; });
+  const bool here = row != rows.end() && row->seq == record.seq && row->place == record.place;
+  return here ? &*row : nullptr;
+}
+
+absl::StatusOr<bool> SqliteStore::CompactStep(Compaction& compaction) const {
+  if (compaction.next == compaction.found.size()) {
+    if (!journal_->IsSparse()) return false;
+    absl::StatusOr<std::vector<FoundRecord>> found = journal_->FindSparsest();
+    if (!found.ok()) return found.status();
+    if (found->empty()) return false;
+    MutexLock lock(&mutex_);
+    compaction = {{}, *std::move(found), 0};
+    for (const auto& [name, entry] : models_) compaction.models[entry->model_id] = entry;
+  }
+  Frame frame;
+  std::vector<FoundRecord> moved;
+  while (compaction.next < compaction.found.size() && frame.bytes() < kMovedAtOnce) {
+    const FoundRecord& record = compaction.found[compaction.next++];
+    if (!record.whole) continue;  // it stays where its damage is found
+    {
+      MutexLock lock(&mutex_);
+      if (RowOf(compaction, record) == nullptr) continue;
+    }
+    const absl::StatusOr<std::string> bytes = journal_->ReadBytes(record.place);
+    if (!bytes.ok()) return bytes.status();
+    frame.AddBytes(record.model_id, record.seq, *bytes);
+    moved.push_back(record);
+  }
+  if (moved.empty()) return true;
+  const absl::StatusOr<std::vector<Place>> places = journal_->Append(frame);
+  if (!places.ok()) return places.status();
+  {
+    MutexLock lock(&mutex_);
+    for (size_t i = 0; i < moved.size(); ++i) RowOf(compaction, moved[i])->place = (*places)[i];
+  }
+  for (const FoundRecord& record : moved) journal_->Free(record.place);
+  return true;
 }
 
 }  // namespace lazynorm

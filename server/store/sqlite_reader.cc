@@ -25,9 +25,11 @@ class JournalWalk {
 
  private:
   absl::Status ReadSome(size_t* next, std::vector<JournalRow>* rows);
-  absl::StatusOr<JournalRow> ReadRow(int64_t seq);
-  // Also says which damaged row lies before `seq`, if one does.
-  absl::Status Damaged(int64_t seq, absl::string_view what) const;
+  absl::StatusOr<JournalRow> ReadRow(const RowPlace& place);
+  // A row of the database, and whose it says that it is. Nothing: it cannot be found.
+  absl::StatusOr<std::optional<JournalRow>> ReadFromTable(int64_t seq, int64_t* owner);
+  // Also says which damaged row lies before this one, if one does.
+  absl::Status Damaged(const RowPlace& place, absl::string_view what) const;
 
   Database& db_;
   const ReadRequest& request_;
@@ -35,37 +37,53 @@ class JournalWalk {
   Position at_;
 };
 
-absl::Status JournalWalk::Damaged(int64_t seq, absl::string_view what) const {
-  std::string message = absl::StrCat("model \"", request_.model.name, "\" is damaged: ", db_.path(),
-                                     ": table journal, seq ", seq, ": ", what);
+absl::Status JournalWalk::Damaged(const RowPlace& place, absl::string_view what) const {
+  const std::string file = place.place.in_file() ? request_.journal->path()
+                                                 : absl::StrCat(db_.path(), ": table journal");
+  std::string message = absl::StrCat("model \"", request_.model.name, "\" is damaged: ", file,
+                                     ", seq ", place.seq, ": ", what);
   for (const int64_t damaged : request_.model.damaged_rows) {
-    if (damaged > at_.seq && damaged < seq) {
+    if (damaged > at_.seq && damaged < place.seq) {
       absl::StrAppend(&message, "; the checksum of seq ", damaged, " is wrong");
     }
   }
   return ModelDamaged(message);
 }
 
-absl::StatusOr<JournalRow> JournalWalk::ReadRow(int64_t seq) {
-  static const std::string kSql =
-      absl::StrCat("SELECT model_id, step, kind, request_id, chain, checksum, ",
-                   JournalTable::kPayload, " FROM ", JournalTable::kFrom, " WHERE seq = ?");
-  Query query(db_, kSql, seq);
+absl::StatusOr<std::optional<JournalRow>> JournalWalk::ReadFromTable(int64_t seq, int64_t* owner) {
+  Query query(db_,
+              "SELECT model_id, step, kind, request_id, chain, checksum, payload FROM journal "
+              "WHERE seq = ?",
+              seq);
   if (!query.Next()) {
     if (!query.status().ok() && !absl::IsDataLoss(query.status())) return query.status();
-    return Damaged(seq, "the row cannot be found");
+    return std::nullopt;
   }
   JournalRow row;
-  std::string buffer;
-  const absl::StatusOr<absl::string_view> payload = request_.journal->Payload(query, 6, &buffer);
-  if (!payload.ok()) return payload.status();
   row.record = {query.Int(1), static_cast<int32_t>(query.Int(2)), std::string(query.Bytes(3)),
-                std::string(*payload)};
+                std::string(query.Bytes(6))};
   row.at = {seq, query.Int(1), static_cast<uint64_t>(query.Int(4))};
   row.checksum = static_cast<uint64_t>(query.Int(5));
-  const std::string fault = FaultOf(row, query.Int(0), request_.model.model_id, at_);
-  if (!fault.empty()) return Damaged(seq, fault);
+  *owner = query.Int(0);
   return row;
+}
+
+absl::StatusOr<JournalRow> JournalWalk::ReadRow(const RowPlace& place) {
+  int64_t owner = request_.model.model_id;
+  std::optional<JournalRow> row;
+  if (place.place.in_file()) {
+    absl::StatusOr<JournalRow> read = request_.journal->Read(place.place, place.seq);
+    if (!read.ok()) return read.status();
+    row = *std::move(read);
+  } else {
+    absl::StatusOr<std::optional<JournalRow>> read = ReadFromTable(place.seq, &owner);
+    if (!read.ok()) return read.status();
+    row = *std::move(read);
+  }
+  if (!row.has_value()) return Damaged(place, "the row cannot be found");
+  const std::string fault = FaultOf(*row, owner, request_.model.model_id, at_);
+  if (!fault.empty()) return Damaged(place, fault);
+  return *std::move(row);
 }
 
 absl::Status JournalWalk::ReadSome(size_t* next, std::vector<JournalRow>* rows) {
@@ -77,7 +95,7 @@ absl::Status JournalWalk::ReadSome(size_t* next, std::vector<JournalRow>* rows) 
     const RowPlace& place = places[*next];
     if (place.seq > last_seq_) *next = places.size();
     if (*next == places.size()) break;
-    absl::StatusOr<JournalRow> row = ReadRow(place.seq);
+    absl::StatusOr<JournalRow> row = ReadRow(place);
     status = row.status();
     if (!status.ok()) break;
     at_ = row->at;
@@ -114,7 +132,8 @@ absl::Status CheckEnd(const std::string& path, const ReadRequest& request, const
   for (const int64_t seq : request.model.damaged_rows) {
     if (seq > end.seq) {
       return ModelDamaged(absl::StrCat("model \"", name, "\" is damaged: ", path,
-                                       ": table journal, seq ", seq, ": the checksum is wrong"));
+                                       " or the file of its journal: seq ", seq,
+                                       ": the checksum is wrong"));
     }
   }
   if (end.seq == 0) {
@@ -126,8 +145,8 @@ absl::Status CheckEnd(const std::string& path, const ReadRequest& request, const
     return absl::OkStatus();
   }
   return ModelDamaged(absl::StrCat(
-      "model \"", name, "\" is damaged: ", path, " or its write-ahead log ends at seq ", end.seq,
-      ", step ", end.step, ", but seq ", acknowledged->seq, ", step ", acknowledged->step,
+      "model \"", name, "\" is damaged: ", path, " or its journal ends at seq ", end.seq, ", step ",
+      end.step, ", but seq ", acknowledged->seq, ", step ", acknowledged->step,
       " had been acknowledged; to go on from there, remove the file lazynorm.marks beside it"));
 }
 

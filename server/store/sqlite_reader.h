@@ -32,7 +32,7 @@ class ReaderPool {
 
 // What is to be read of a model: its entry as it was at one moment, nothing of which goes away.
 struct ReadRequest {
-  const JournalTable* journal = nullptr;
+  const JournalFile* journal = nullptr;
   ModelEntry model;
   size_t snapshots_kept = 2;
   std::optional<int64_t> last_step;      // nothing: to the end

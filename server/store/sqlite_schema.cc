@@ -17,9 +17,12 @@ CREATE TABLE snapshot_chunk(chunk_id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE snapshot(snapshot_id INTEGER PRIMARY KEY AUTOINCREMENT, model_id INTEGER NOT NULL, seq INTEGER NOT NULL, step INTEGER NOT NULL, chain INTEGER NOT NULL, chunks INTEGER NOT NULL, bytes INTEGER NOT NULL, digest BLOB NOT NULL, numeric_fingerprint TEXT NOT NULL, is_checkpoint INTEGER NOT NULL, label TEXT NOT NULL, create_time INTEGER NOT NULL, checksum INTEGER NOT NULL);
 )";
 
-// The payloads that are in a file of their own (JournalTable), by seq.
+// What must be known of the journal's file (journal_file.h): whose it is; up to where a model's
+// records in it are needed no more; of its frames that were cut off, how many records count.
 constexpr char kVersion2[] = R"(
-CREATE TABLE large(seq INTEGER PRIMARY KEY, place INTEGER NOT NULL, bytes INTEGER NOT NULL);
+CREATE TABLE store(id INTEGER NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE trimmed(model_id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE torn(frame INTEGER PRIMARY KEY, records INTEGER NOT NULL);
 )";
 
 absl::StatusOr<std::string> Read(Database& db, const std::string& sql) {

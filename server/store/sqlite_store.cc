@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <future>
+#include <random>
 #include <system_error>
 #include <utility>
 
@@ -62,6 +63,43 @@ bool RemoveCheckpoint(ModelEntry& model, int64_t id) {
   return true;
 }
 
+// Which journal's file is this database's. A new one for a database that has none yet.
+absl::StatusOr<int64_t> StoreId(Database& db, const std::string& journal) {
+  const auto checksum = [](int64_t id) {
+    return static_cast<int64_t>(ContentHash(absl::StrCat("store,", id)));
+  };
+  std::error_code error;
+  {
+    Query query(db, "SELECT id, checksum FROM store");
+    if (query.Next()) {
+      if (query.Int(1) != checksum(query.Int(0))) {
+        return StoreRefused(absl::StrCat(db.path(), " is damaged: table store"));
+      }
+      if (std::filesystem::exists(journal, error)) return query.Int(0);
+      return StoreRefused(absl::StrCat(
+          journal, " is missing: it has the latest steps of the models in ", db.path(),
+          "; put it back, or create an empty file of that name to go on without them"));
+    }
+    if (!query.status().ok()) return query.status();
+  }
+  std::random_device random;
+  const auto id = static_cast<int64_t>(uint64_t{random()} << 32 | random());
+  // The file is there before the database says so.
+  const absl::StatusOr<std::unique_ptr<DiskFile>> made = DiskFile::Open(journal);
+  if (!made.ok()) return made.status();
+  absl::Status status = SyncFolder(FolderOf(journal));
+  if (status.ok()) status = db.Run("INSERT INTO store VALUES(?, ?)", id, checksum(id));
+  if (!status.ok()) return status;
+  return id;
+}
+
+absl::StatusOr<std::unique_ptr<JournalFile>> OpenJournal(Database& db, const std::string& path,
+                                                         const StoreOptions& options) {
+  const absl::StatusOr<int64_t> id = StoreId(db, path);
+  if (!id.ok()) return id.status();
+  return JournalFile::Open(path, {*id, options.journal_segment_bytes});
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> SqliteStore::Open(const std::string& path,
@@ -81,12 +119,12 @@ absl::StatusOr<std::unique_ptr<Store>> SqliteStore::Open(const std::string& path
   if (status.ok()) status = Migrate(**db, Migrations());
   if (status.ok()) status = SyncFolder(folder);
   if (!status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<PayloadFile>> payloads = PayloadFile::Open(path + "-payloads");
-  if (!payloads.ok()) return payloads.status();
-  auto journal = std::make_unique<JournalTable>(*std::move(payloads),
-                                                options.durability == Durability::kFsync);
-  absl::StatusOr<Catalog> catalog = LoadCatalog(
-      **db, *journal, *marks == nullptr ? std::map<int64_t, Marks::Mark>() : (*marks)->found());
+  absl::StatusOr<std::unique_ptr<JournalFile>> journal =
+      OpenJournal(**db, folder + "/lazynorm.journal", options);
+  if (!journal.ok()) return journal.status();
+  absl::StatusOr<Catalog> catalog =
+      LoadCatalog(**db, journal->get(),
+                  *marks == nullptr ? std::map<int64_t, Marks::Mark>() : (*marks)->found());
   if (!catalog.ok()) return catalog.status();
   status = RemoveOrphans(**db);
   if (!status.ok()) return status;
@@ -95,24 +133,27 @@ absl::StatusOr<std::unique_ptr<Store>> SqliteStore::Open(const std::string& path
     if (options.hooks.on_warning) options.hooks.on_warning(warning);
   }
   return absl::WrapUnique<Store>(new SqliteStore(path, std::move(options), *std::move(lock),
-                                                 *std::move(marks), std::move(journal),
+                                                 *std::move(marks), *std::move(journal),
                                                  *std::move(db), *std::move(catalog)));
 }
 
 SqliteStore::SqliteStore(std::string path, StoreOptions options,
                          std::unique_ptr<DirectoryLock> lock, std::unique_ptr<Marks> marks,
-                         std::unique_ptr<JournalTable> journal, std::unique_ptr<Database> writer,
+                         std::unique_ptr<JournalFile> journal, std::unique_ptr<Database> writer,
                          Catalog catalog)
     : path_(std::move(path)),
       options_(std::move(options)),
       lock_(std::move(lock)),
       marks_(std::move(marks)),
       journal_(std::move(journal)),
+      // What is not synced frame by frame could be lost from the middle.
+      appends_to_file_(options_.durability == Durability::kFsync && !catalog.journal_full),
       readers_(path_),
       last_seq_(catalog.last_seq),
       last_snapshot_id_(catalog.last_snapshot_id),
       last_model_id_(catalog.last_model_id),
-      committer_(std::move(writer), *journal_, options_.checkpoint_pages, options_.hooks,
+      committer_(std::move(writer), appends_to_file_ ? journal_.get() : nullptr,
+                 options_.checkpoint_pages, options_.hooks,
                  [this](const std::vector<const Write*>& writes) { Kept(writes); }) {
   for (auto& [id, entry] : catalog.models) {
     {
@@ -256,10 +297,10 @@ absl::StatusOr<Position> SqliteStore::ReadHistory(absl::string_view model,
 
 absl::StatusOr<Position> SqliteStore::Read(const Entry& entry, std::optional<int64_t> last_step,
                                            const Reader& reader, Way way) const {
+  const Reading reading(this, {entry});
   ReadRequest request;
   {
     MutexLock lock(&mutex_);
-    ++entry->readers;
     request.journal = journal_.get();
     request.model = *entry;
     request.snapshots_kept = static_cast<size_t>(options_.snapshots_per_model);
@@ -274,14 +315,32 @@ absl::StatusOr<Position> SqliteStore::Read(const Entry& entry, std::optional<int
     end = way(db, request, reader);
     return end.status();
   });
-  bool last = false;
-  {
-    MutexLock lock(&mutex_);
-    last = --entry->readers == 0;
-  }
-  if (last) Tidy(entry);
   if (!status.ok()) return status;
   return end;
+}
+
+SqliteStore::Reading::Reading(const SqliteStore* store, std::vector<Entry> models)
+    : store_(store), models_(std::move(models)), hold_(*store->journal_) {
+  MutexLock lock(&store_->mutex_);
+  for (const Entry& model : models_) ++model->readers;
+}
+
+SqliteStore::Reading::~Reading() {
+  std::vector<Entry> last;
+  {
+    MutexLock lock(&store_->mutex_);
+    for (const Entry& model : models_) {
+      if (--model->readers == 0) last.push_back(model);
+    }
+  }
+  for (const Entry& model : last) store_->Tidy(model);
+}
+
+std::vector<SqliteStore::Entry> SqliteStore::Entries() const {
+  MutexLock lock(&mutex_);
+  std::vector<Entry> entries;
+  for (const auto& [name, entry] : models_) entries.push_back(entry);
+  return entries;
 }
 
 absl::Status SqliteStore::RunRead(const std::function<absl::Status(Database&)>& read) const {
@@ -326,14 +385,19 @@ absl::StatusOr<std::vector<CheckpointInfo>> SqliteStore::Checkpoints(
 absl::StatusOr<Snapshot> SqliteStore::ReadCheckpoint(absl::string_view model,
                                                      absl::string_view id) const {
   Entry entry;
+  {
+    MutexLock lock(&mutex_);
+    absl::StatusOr<Entry> found = Find(model);
+    if (!found.ok()) return found.status();
+    entry = *std::move(found);
+  }
+  const Reading reading(this, {entry});
   Manifest manifest;
   {
     MutexLock lock(&mutex_);
     absl::StatusOr<Manifest> found = FindCheckpoint(model, id);
     if (!found.ok()) return found.status();
     manifest = *std::move(found);
-    entry = *Find(model);
-    ++entry->readers;
   }
   Snapshot snapshot = {manifest.at, manifest.numeric_fingerprint, ""};
   const absl::Status status = RunRead([&](Database& db) {
@@ -341,11 +405,6 @@ absl::StatusOr<Snapshot> SqliteStore::ReadCheckpoint(absl::string_view model,
     if (bytes.ok()) snapshot.bytes = *std::move(bytes);
     return bytes.status();
   });
-  {
-    MutexLock lock(&mutex_);
-    --entry->readers;
-  }
-  Tidy(entry);
   if (!status.ok()) return status;
   return snapshot;
 }

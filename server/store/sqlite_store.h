@@ -19,8 +19,8 @@
 
 namespace lazynorm {
 
-// A Store in one SQLite database. Beside it: lazynorm.lock, lazynorm.db-payloads, and
-// lazynorm.marks if the durability is kFsync. Reads all records' checksums when it is opened.
+// A Store in one SQLite database. Beside it: lazynorm.lock, lazynorm.journal, and, if the
+// durability is kFsync, lazynorm.marks. Reads all records' checksums when it is opened.
 // Thread-safe.
 class SqliteStore : public Store {
  public:
@@ -52,7 +52,7 @@ class SqliteStore : public Store {
   using Entry = std::shared_ptr<ModelEntry>;
 
   SqliteStore(std::string path, StoreOptions options, std::unique_ptr<DirectoryLock> lock,
-              std::unique_ptr<Marks> marks, std::unique_ptr<JournalTable> journal,
+              std::unique_ptr<Marks> marks, std::unique_ptr<JournalFile> journal,
               std::unique_ptr<Database> writer, Catalog catalog);
 
   absl::StatusOr<Entry> Find(absl::string_view model) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -74,6 +74,31 @@ class SqliteStore : public Store {
   struct Rubbish;
   Rubbish TakeRubbish(ModelEntry& model) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Bury(const Entry& entry, Database& db) const;
+  // Moves records within the journal's file, in a chore, where that is worth it.
+  struct Compaction;
+  void Compact() const;
+  absl::StatusOr<bool> CompactStep(Compaction& compaction) const;
+  // The row that has that place; null: it is not there any more.
+  RowPlace* RowOf(const Compaction& compaction, const FoundRecord& record) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // While this lives, nothing that these models have is taken away.
+  class Reading {
+   public:
+    Reading(const SqliteStore* store, std::vector<Entry> models);
+    ~Reading();
+    const std::vector<Entry>& models() const { return models_; }
+    Reading(const Reading&) = delete;
+    Reading& operator=(const Reading&) = delete;
+
+   private:
+    const SqliteStore* const store_;
+    const std::vector<Entry> models_;
+    const JournalFile::Hold hold_;
+  };
+  std::vector<Entry> Entries() const;
+  // A copy of the database, with what the journal's file has.
+  absl::Status CopyAll(Database& db, Database& copy) const;
+  absl::Status CopyRows(const Entry& model, Database& copy) const;
   // The rows of these writes are their models' from now on.
   void Kept(const std::vector<const Write*>& writes);
   // Writes a snapshot in a chore; its manifest goes through the group commit, and with it the row
@@ -87,7 +112,9 @@ class SqliteStore : public Store {
   const StoreOptions options_;
   const std::unique_ptr<DirectoryLock> lock_;
   const std::unique_ptr<Marks> marks_;  // null unless kFsync
-  const std::unique_ptr<JournalTable> journal_;
+  const std::unique_ptr<JournalFile> journal_;
+  const bool appends_to_file_;
+  mutable bool compacting_ = false;  // the committer thread's
   mutable ReaderPool readers_;
   std::atomic<int64_t> last_seq_;
   std::atomic<int64_t> last_snapshot_id_;

@@ -173,6 +173,8 @@ struct StoreOptions {
   // Of the write-ahead log, before it is moved into the database though writers wait; a quarter of
   // that is moved when none does.
   int checkpoint_pages = 8000;
+  // Of the journal's file, the first of its segments.
+  int64_t journal_segment_bytes = int64_t{256} << 10;
   // Where several replicas share the store: where the others reach this one, and how long it may
   // be silent before they take it for dead.
   std::string advertise;

@@ -37,7 +37,7 @@ bool Thorough() {
   return Rounds() > 200;
 }
 
-// Now and then two that are large enough for the file of the payloads.
+// Now and then two that need segments of their own in the journal's file.
 size_t SizeOf(int64_t step) {
   return step % 8 == 1 || step % 8 == 2 ? 140'000 : 3000;
 }
@@ -70,7 +70,8 @@ class PowerCutTest : public testing::Test {
   }
   absl::StatusOr<std::unique_ptr<Store>> Open() {
     StoreOptions options;
-    options.checkpoint_pages = 60;  // so that the write-ahead log is often moved
+    options.checkpoint_pages = 60;            // so that the write-ahead log is often moved
+    options.journal_segment_bytes = 8 << 10;  // and that segments are filled again
     options.hooks.on_fatal = [this](const std::string&) { account_.fatal = true; };
     options.hooks.on_warning = [this](const std::string& text) { warnings_.push_back(text); };
     return OpenStore(absl::StrCat("sqlite://", data_.string(), "/lazynorm.db"), std::move(options));
@@ -104,9 +105,13 @@ class PowerCutTest : public testing::Test {
     if (a == nullptr) return;
     auto b = Create(**store, "b");
     if (b == nullptr) return;
+    // It learns seldom: its records outlive those around them.
+    const auto c = Create(**store, "c");
+    if (c == nullptr) return;
     for (int64_t step = 1; step <= 24; step += 2) {
       if (!Append(*a, "a", step, step + 1)) return;
       if (step < 9 && !Append(*b, "b", step, step + 1)) return;
+      if (step % 8 == 3 && !Append(*c, "c", step / 8 + 1, step / 8 + 1)) return;
       if (step % 6 == 5 && !SnapshotAndWait(*a, StateAt(step + 1)).ok()) return;
       if (step == 7) {
         const auto checkpoint = CheckpointAndWait(*a, "kept", StateAt(step + 1));
