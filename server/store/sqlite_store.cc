@@ -175,6 +175,13 @@ absl::StatusOr<SqliteStore::Entry> SqliteStore::Find(absl::string_view model) co
   return found->second;
 }
 
+absl::StatusOr<SqliteStore::Entry> SqliteStore::FindSound(absl::string_view model) const {
+  MutexLock lock(&mutex_);
+  absl::StatusOr<Entry> found = Find(model);
+  if (found.ok() && !(*found)->damage.ok()) return (*found)->damage;
+  return found;
+}
+
 absl::StatusOr<Manifest> SqliteStore::FindCheckpoint(absl::string_view model,
                                                      absl::string_view id) const {
   const absl::StatusOr<Entry> entry = Find(model);
@@ -271,28 +278,15 @@ absl::StatusOr<std::unique_ptr<Journal>> SqliteStore::Open(absl::string_view mod
 
 absl::Status SqliteStore::ReadAt(absl::string_view model, int64_t step,
                                  const Reader& reader) const {
-  Entry entry;
-  {
-    MutexLock lock(&mutex_);
-    absl::StatusOr<Entry> found = Find(model);
-    if (!found.ok()) return found.status();
-    entry = *std::move(found);
-    if (!entry->damage.ok()) return entry->damage;
-  }
-  return Read(entry, step, reader).status();
+  const absl::StatusOr<Entry> entry = FindSound(model);
+  return entry.ok() ? Read(*entry, step, reader).status() : entry.status();
 }
 
 absl::StatusOr<Position> SqliteStore::ReadHistory(absl::string_view model,
                                                   const Reader& reader) const {
-  Entry entry;
-  {
-    MutexLock lock(&mutex_);
-    absl::StatusOr<Entry> found = Find(model);
-    if (!found.ok()) return found.status();
-    entry = *std::move(found);
-    if (!entry->damage.ok()) return entry->damage;
-  }
-  return Read(entry, std::nullopt, reader, ReadModelHistory);
+  const absl::StatusOr<Entry> entry = FindSound(model);
+  if (!entry.ok()) return entry.status();
+  return Read(*entry, std::nullopt, reader, ReadModelHistory);
 }
 
 absl::StatusOr<Position> SqliteStore::Read(const Entry& entry, std::optional<int64_t> last_step,

@@ -56,6 +56,8 @@ class SqliteStore : public Store {
               std::unique_ptr<Database> writer, Catalog catalog);
 
   absl::StatusOr<Entry> Find(absl::string_view model) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of one that is known to be damaged, what is wrong with it.
+  absl::StatusOr<Entry> FindSound(absl::string_view model) const;
   absl::StatusOr<Manifest> FindCheckpoint(absl::string_view model, absl::string_view id) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Reads a model back in one of the ways of sqlite_reader.h.

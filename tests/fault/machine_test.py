@@ -88,7 +88,7 @@ class MachineTest(ServerTest):
             resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE,
                              (size, resource.RLIM_INFINITY))
 
-        self.check_full(server, lambda: limit(4096), lambda: limit(resource.RLIM_INFINITY))
+        self.check_full(server, lambda: limit(512), lambda: limit(resource.RLIM_INFINITY))
 
     def test_a_disk_that_fails_ends_the_process_and_the_next_one_has_it_all(self):
         for word in ("EIO", "FSYNC", "EROFS"):

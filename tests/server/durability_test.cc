@@ -114,9 +114,9 @@ class DurabilityTest : public ServerFixture {
     request.set_step(step);
     return Call(&v1::ModelService::Stub::RestoreCheckpoint, request);
   }
-  // Changes one byte of the first record of table journal that holds `text`.
+  // Changes one byte of the first record of the journal that holds `text`.
   void Damage(const std::string& text) {
-    for (const char* name : {"lazynorm.db", "lazynorm.db-wal"}) {
+    for (const char* name : {"lazynorm.journal", "lazynorm.db", "lazynorm.db-wal"}) {
       const fs::path path = folder_ / "data" / name;
       std::ifstream in(path, std::ios::binary);
       std::string bytes((std::istreambuf_iterator<char>(in)), {});
