@@ -60,7 +60,7 @@ absl::StatusOr<std::shared_ptr<const Caller>> Guard::Identify(
 }
 
 absl::Status Guard::Admit(const Access& access, absl::string_view authorization,
-                          absl::FunctionRef<std::string()> address, Pass* pass) {
+                          absl::FunctionRef<std::string()> address, Pass* pass, bool counted) {
   if (access.role == Role::kNobody) return absl::OkStatus();
   std::shared_ptr<const Caller> caller;
   if (closed_) {
@@ -68,7 +68,7 @@ absl::Status Guard::Admit(const Access& access, absl::string_view authorization,
     *pass = Pass(caller, nullptr);
     RETURN_IF_ERROR(CheckRole(*caller, access));
   }
-  if (!limits_.enabled()) return absl::OkStatus();
+  if (counted || !limits_.enabled()) return absl::OkStatus();
   const absl::Time now = absl::Now();
   auto account = limits_.AccountOf(caller != nullptr ? caller->name : address(), now);
   RETURN_IF_ERROR(account->Enter(now));

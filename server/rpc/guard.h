@@ -65,9 +65,10 @@ class Guard {
 
   // Lets a call in, or says why not: UNAUTHENTICATED; PERMISSION_DENIED; RESOURCE_EXHAUSTED, reason
   // RATE_LIMITED. `authorization` is what it sent under that name, `address` says where it comes
-  // from. `pass` has the caller's name as soon as that is known.
+  // from. `pass` has the caller's name as soon as that is known. `counted`: its limits have been
+  // looked at elsewhere.
   absl::Status Admit(const Access& access, absl::string_view authorization,
-                     absl::FunctionRef<std::string()> address, Pass* pass);
+                     absl::FunctionRef<std::string()> address, Pass* pass, bool counted = false);
 
  private:
   absl::StatusOr<std::shared_ptr<const Caller>> Identify(absl::string_view authorization) const;

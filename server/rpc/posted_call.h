@@ -98,6 +98,8 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   // Runs what OnCancel asked for, now or as soon as it asks: the call ends without its handler.
   void Abandon();
   std::string MetadataValue(absl::string_view key) const;
+  void NoteReplica(absl::string_view address);
+  bool by_replica() const { return by_replica_; }
 
   const Method* const method_;
   grpc::ServerContext context_;
@@ -107,6 +109,7 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
 
  private:
   absl::Status LetIn();
+  bool ShowsSecret() const;
   std::string CallerName() const;
   void NoteModel(const std::string& model);
   void Audit(absl::StatusCode code) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -123,8 +126,10 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   std::atomic<int> holds_ = 0;
   std::shared_ptr<PostedCall> self_;  // set by Post, taken by the last Release
   std::chrono::steady_clock::time_point arrival_;
-  Pass pass_;                                   // set before the call is accepted
-  std::string models_ ABSL_GUARDED_BY(mutex_);  // for the audit
+  Pass pass_;                                    // set before the call is accepted
+  bool by_replica_ = false;                      // as is this
+  std::string models_ ABSL_GUARDED_BY(mutex_);   // for the audit
+  std::string replica_ ABSL_GUARDED_BY(mutex_);  // where it was taken to; for the audit
   int quiet_looks_ ABSL_GUARDED_BY(mutex_) = 0;
   // Several polling threads may take the two events of a short call in either order.
   bool begun_ ABSL_GUARDED_BY(mutex_) = false;
@@ -143,6 +148,8 @@ class PostedAs : public PostedCall, public Interface {
   bool cancelled() const override { return Cancelled(); }
   void OnCancel(absl::AnyInvocable<void()> fn) override { SetOnCancel(std::move(fn)); }
   std::string Metadata(absl::string_view key) const override { return MetadataValue(key); }
+  bool forwarded() const override { return by_replica(); }
+  void TakenTo(absl::string_view address) override { NoteReplica(address); }
   bool MayUse(absl::string_view model) const override { return pass().MayUse(model); }
 };
 

@@ -62,6 +62,7 @@ Method* Transport::AddMethod(absl::string_view service, absl::string_view name, 
   method->access = AccessOf(service, name);
   method->admission = &admission_;
   method->guard = options_.guard != nullptr && options_.guard->active() ? options_.guard : nullptr;
+  method->replica_secret = options_.replica_secret;
   method->timers = &timers_;
   methods_.push_back(std::move(method));
   return methods_.back().get();

@@ -17,22 +17,28 @@ absl::StatusOr<std::unique_ptr<Store>> PostgresStore::Open(const std::string& ur
   absl::Status status = Pg::CheckUri(uri);
   if (!status.ok()) return status;
   const PgTarget target = {.uri = uri, .durability = options.durability};
+  absl::StatusOr<std::string> secret;
   {
     absl::StatusOr<std::unique_ptr<Pg>> pg = Pg::Connect(target);
     if (!pg.ok()) return pg.status();
     status = Migrate(**pg, PgMigrations());
     if (!status.ok()) return status;
+    secret = ReadSecret(**pg);
+    if (!secret.ok()) return secret.status();
   }
   absl::StatusOr<std::unique_ptr<PgLease>> lease = PgLease::Take(target, options);
   if (!lease.ok()) return lease.status();
-  auto store = absl::WrapUnique(new PostgresStore(target, std::move(options), *std::move(lease)));
+  auto store = absl::WrapUnique(
+      new PostgresStore(target, std::move(options), *std::move(lease), *std::move(secret)));
   store->PurgeAll();
   return store;
 }
 
-PostgresStore::PostgresStore(PgTarget target, StoreOptions options, std::unique_ptr<PgLease> lease)
+PostgresStore::PostgresStore(PgTarget target, StoreOptions options, std::unique_ptr<PgLease> lease,
+                             std::string secret)
     : options_(std::move(options)),
       lease_(std::move(lease)),
+      secret_(std::move(secret)),
       pool_(target),
       reader_(pool_, options_.snapshots_per_model),
       committer_(target, options_.hooks, [lease = lease_.get()] { return lease->id(); }) {}

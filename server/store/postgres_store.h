@@ -51,6 +51,7 @@ class PostgresStore : public Store, public Cluster {
 
   Cluster* cluster() override { return this; }
   int64_t self() const override { return lease_->id(); }
+  const std::string& secret() const override { return secret_; }
   absl::StatusOr<std::vector<Replica>> Replicas() override;
   absl::StatusOr<std::vector<Holding>> Holdings() override;
   absl::Status Release(absl::string_view model, int64_t heir) override;
@@ -59,7 +60,8 @@ class PostgresStore : public Store, public Cluster {
  private:
   friend class PgJournal;
 
-  PostgresStore(PgTarget target, StoreOptions options, std::unique_ptr<PgLease> lease);
+  PostgresStore(PgTarget target, StoreOptions options, std::unique_ptr<PgLease> lease,
+                std::string secret);
 
   // One statement on a connection of the pool.
   absl::StatusOr<PgRows> Run(const std::string& sql, const std::vector<PgParam>& params = {}) const;
@@ -88,6 +90,7 @@ class PostgresStore : public Store, public Cluster {
 
   const StoreOptions options_;
   const std::unique_ptr<PgLease> lease_;
+  const std::string secret_;
   mutable PgPool pool_;
   const PgReader reader_;
   Mutex mutex_;

@@ -99,6 +99,36 @@ TEST_F(PostgresStoreTest, ReplicasSeeEachOtherAndWhoHoldsWhat) {
   EXPECT_EQ(HoldingOf(*a, "m").epoch, holding.epoch + 1);
 }
 
+TEST_F(PostgresStoreTest, ReplicasOfOneDatabaseShareASecretOfItsOwn) {
+  std::string secret;
+  {
+    const auto a = MustOpen(), b = MustOpen();
+    secret = a->cluster()->secret();
+    EXPECT_EQ(secret.size(), 64u);
+    EXPECT_EQ(b->cluster()->secret(), secret);
+  }
+  EXPECT_EQ(MustOpen()->cluster()->secret(), secret) << "it stays";
+  const auto other = OpenStore(Postgres().NewDatabase(), {});
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_NE((*other)->cluster()->secret(), secret);
+  Sql("delete from secret");
+  const absl::Status refused = Open().status();
+  EXPECT_TRUE(absl::StrContains(refused.message(), "table secret")) << refused;
+}
+
+TEST_F(PostgresStoreTest, ADatabaseOfTheFirstFormatIsTakenOver) {
+  {
+    auto pg = Pg::Connect({.uri = uri_});
+    ASSERT_TRUE(pg.ok()) << pg.status();
+    ASSERT_TRUE(Migrate(**pg, {PgMigrations()[0]}).ok());
+  }
+  Sql("insert into replica(address) values('a:1')");
+  const auto a = MustOpen();
+  EXPECT_EQ(a->cluster()->secret().size(), 64u);
+  EXPECT_EQ(Number("select max(version) from format"), static_cast<int64_t>(PgMigrations().size()));
+  EXPECT_TRUE(AppendAndWait(*Create(*a, "m"), Records(1, 1)).ok());
+}
+
 TEST_F(PostgresStoreTest, AReleasedModelIsAnybodysAndItsOldJournalMayNotWrite) {
   const auto a = MustOpen(), b = MustOpen();
   const auto old = Create(*a, "m");
