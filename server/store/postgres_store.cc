@@ -134,38 +134,6 @@ absl::StatusOr<std::unique_ptr<Journal>> PostgresStore::Create(absl::string_view
   return std::make_unique<PgJournal>(this, Begin(created, *self), row.at);
 }
 
-// The row's lock is what append and takeover are ordered by. Chunks without a manifest are of a
-// snapshot that whoever wrote before can no longer finish.
-absl::StatusOr<PgModel> PostgresStore::Take(Pg& pg, absl::string_view model, int64_t self) const {
-  const absl::StatusOr<PgRows> row = pg.Run(
-      "select model_id, checksum, holder from model where name = $1 and not deleted "
-      "for no key update",
-      {model});
-  if (!row.ok()) return row.status();
-  if (row->empty()) return NoSuchModel(model);
-  const int64_t id = row->Int(0, 0), holder = row->Int(0, 2);
-  if (row->Int(0, 1) != ModelChecksum(id, model, false)) {
-    return ModelDamaged(absl::StrCat("model \"", model, "\" is damaged: ", pg.name(),
-                                     ": table model, row ", id, ": the checksum is wrong"));
-  }
-  const absl::StatusOr<PgRows> alive = pg.Run("select from living where id = $1", {holder});
-  if (!alive.ok()) return alive.status();
-  if (holder != self && !alive->empty()) return NotHolder(model);
-  const absl::StatusOr<PgRows> taken = pg.Run(
-      "update model set epoch = epoch + 1, holder = $2, heir = 0 where model_id = $1 "
-      "returning epoch, last_seq, last_step, last_chain, pg_notify('lazynorm', '')",
-      {id, self});
-  if (!taken.ok()) return taken.status();
-  const absl::StatusOr<PgRows> removed = pg.Run(
-      "delete from snapshot_chunk where model_id = $1 and snapshot_id not in "
-      "(select snapshot_id from snapshot where model_id = $1)",
-      {id});
-  if (!removed.ok()) return removed.status();
-  const Position end = {taken->Int(0, 1), taken->Int(0, 2),
-                        static_cast<uint64_t>(taken->Int(0, 3))};
-  return PgModel{id, std::string(model), taken->Int(0, 0), end};
-}
-
 absl::StatusOr<std::unique_ptr<Journal>> PostgresStore::Open(absl::string_view model,
                                                              const Reader& reader) {
   const absl::StatusOr<int64_t> self = Self();

@@ -67,6 +67,8 @@ class PostgresStore : public Store, public Cluster {
   absl::StatusOr<PgRows> Run(const std::string& sql, const std::vector<PgParam>& params = {}) const;
   // This replica's id; STORE_FAILED while it is cut off.
   absl::StatusOr<int64_t> Self() const;
+  // The model's id, its checksum and its holder, with its row's lock; no row if there is none.
+  absl::StatusOr<PgRows> Lock(Pg& pg, absl::string_view model) const;
   // Makes this replica the holder, if nobody else who lives is it. In a transaction of `pg`.
   absl::StatusOr<PgModel> Take(Pg& pg, absl::string_view model, int64_t self) const;
   // What is appended behind this, by journals that there are, fails with `why`.
