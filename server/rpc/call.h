@@ -26,8 +26,8 @@ class Call {
   // True once the caller has gone away, or its deadline has passed, before the answer.
   virtual bool cancelled() const = 0;
   // Runs `fn` once on a polling thread when the call becomes cancelled; at once on this thread if
-  // it already is; never after the answer. A ServerStream that draining ends counts as cancelled
-  // here. At most one `fn` a call.
+  // it already is; never after the answer. A ServerStream that is ended from outside counts as
+  // cancelled here. At most one `fn` a call.
   virtual void OnCancel(absl::AnyInvocable<void()> fn) = 0;
   // The first value the caller sent under this (lower case) metadata key; "" if none.
   virtual std::string Metadata(absl::string_view key) const = 0;

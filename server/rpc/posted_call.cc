@@ -36,6 +36,14 @@ void PostedCall::Post() {
   context_.AsyncNotifyWhenDone(done_tag_.Send());
 }
 
+void PostedCall::Drain() {
+  if (!method_->options.ends_by_itself) EndWith(DrainingError());
+}
+
+void PostedCall::Recheck() {
+  if (absl::Status may = CheckStream(); !may.ok()) EndWith(std::move(may));
+}
+
 void PostedCall::Release() {
   if (holds_.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
   Admission* const admission = method_->admission;

@@ -35,8 +35,12 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   PostedCall(const PostedCall&) = delete;
   PostedCall& operator=(const PostedCall&) = delete;
 
-  // Asks a stream to end when the messages in work are answered. From any thread.
-  virtual void Drain() {}
+  // Asks a stream to end with `why` when the messages in work are answered. From any thread.
+  virtual void EndWith(absl::Status /*why*/) {}
+  // The same for draining, unless it comes to an end by itself.
+  void Drain();
+  // The same if its caller would not be let in any more.
+  void Recheck();
   // Called for streams now and then, on a polling thread: ends one whose caller has neither sent
   // nor taken anything at kQuietLooks of these looks, though it is the caller's turn.
   virtual void Look() {}
@@ -66,18 +70,27 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   // went away looks like: only the fate of the last operation tells, and then it is counted.
   void EndUnsureLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // PERMISSION_DENIED if the caller may not use a model that `message` names. The names are noted
-  // for the audit.
+  // Keeps the names of models in `message` for the audit.
   template <typename Message>
-  absl::Status CheckModels(const Message& message) {
-    absl::Status status;
-    if (method_->guard == nullptr && !method_->access.audited) return status;
+  void NoteModels(const Message& message) {
+    if (!method_->access.audited) return;
+    ForEachNamedModel(message, [this](const std::string& model) { NoteModel(model); });
+  }
+  // PERMISSION_DENIED if the caller may not use a model that `message` names; what Pass::Check says
+  // if it may not call any more.
+  template <typename Message>
+  absl::Status CheckModels(const Message& message) const {
+    if (method_->guard == nullptr) return absl::OkStatus();
+    absl::Status status = absl::OkStatus();
+    bool any = false;
     ForEachNamedModel(message, [&](const std::string& model) {
-      if (method_->access.audited) NoteModel(model);
+      any = true;
       if (status.ok()) status = pass_.CheckModel(model);
     });
-    return status;
+    return any ? status : pass_.Check();
   }
+  // Whether a stream may go on, as far as is known without its next message.
+  virtual absl::Status CheckStream() const { return pass_.Check(); }
   const Pass& pass() const { return pass_; }
 
   // The caller sent or took something. Cheap.

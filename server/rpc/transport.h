@@ -174,6 +174,7 @@ class Transport {
   absl::Status CannotListen();
   void SetChannelArguments(grpc::ServerBuilder& builder) const;
   void LookAtStreamsLater();
+  void RecheckStreamsLater();
   void Poll();
 
   const TransportOptions options_;
