@@ -1,9 +1,11 @@
 """Two servers over one PostgreSQL, with certificates and tokens: a caller of either is served alike."""
 
+import json
 import pathlib
 import socket
 import subprocess
 import unittest
+import urllib.request
 
 import grpc
 
@@ -70,6 +72,17 @@ class TokensTest(TwoReplicas):
         self.assertGreater(forwarded, 0)
         for replica in self.replicas:
             self.assertNotIn(self.admin, "".join(replica.log))
+
+    def test_rest_reaches_the_writer_as_the_callers_own(self):
+        rows = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
+        for i, replica in enumerate(self.replicas):  # a lazy model's width is fixed where it is written
+            self.replicas[0].cli(*self.trust, "--token", self.admin, "create", f"lazy-{i}")
+            eventually(lambda r=replica, m=f"lazy-{i}": m in r.cli(*self.trust, "--token", self.reader, "list"),
+                       "the model is known")
+            asked = urllib.request.Request(f"http://127.0.0.1:{replica.metrics_port}/v2/models/lazy-{i}/infer",
+                                           json.dumps(rows).encode(), {"Authorization": f"Bearer {self.reader}"})
+            with urllib.request.urlopen(asked, timeout=20) as answer:
+                self.assertEqual(json.load(answer)["model_name"], f"lazy-{i}")
 
 
 class CertificatesTest(TwoReplicas):
