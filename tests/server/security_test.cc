@@ -1,7 +1,6 @@
 // Tokens, roles, patterns, limits of each caller and the audit, over a real socket.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <openssl/sha.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
 
@@ -11,11 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "inference/inference_service.grpc.pb.h"
 #include "tests/support/server_fixture.h"
+#include "tests/support/token_line.h"
 
 namespace lazynorm {
 namespace {
@@ -30,20 +29,12 @@ const ErrorDetails kUnauthenticated = Error(StatusCode::UNAUTHENTICATED, "UNAUTH
 const ErrorDetails kDenied = Error(StatusCode::PERMISSION_DENIED, "PERMISSION_DENIED");
 const ErrorDetails kLimited = Error(StatusCode::RESOURCE_EXHAUSTED, "RATE_LIMITED");
 
-// A line of the tokens file for the token NAME-secret.
-std::string Line(const std::string& name, const std::string& role, const std::string& models = "") {
-  const std::string token = name + "-secret";
-  std::string hash(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(),
-         reinterpret_cast<unsigned char*>(hash.data()));
-  return absl::StrCat(name, " ", role, " ", absl::BytesToHexString(hash), " ", models, "\n");
-}
-
 class SecurityTest : public ServerFixture {
  protected:
   void SetUp() override {
-    Write(absl::StrCat(Line("root", "admin"), Line("reader", "predict"), Line("feeder", "train"),
-                       Line("team", "admin", "team-*"), Line("half", "train", "team-*")));
+    Write(absl::StrCat(TokenLine("root", "admin"), TokenLine("reader", "predict"),
+                       TokenLine("feeder", "train"), TokenLine("team", "admin", "team-*"),
+                       TokenLine("half", "train", "team-*")));
     Options options = TestOptions();
     options.auth_tokens_file = path_;
     Start(options);
@@ -256,7 +247,7 @@ TEST_F(SecurityTest, RestWantsTheSame) {
 TEST_F(SecurityTest, AChangedFileIsReadAndABadOneLeavesTheOld) {
   as_ = "new";
   EXPECT_EQ(Get("other").error(), kUnauthenticated);
-  Write(Line("new", "predict"));
+  Write(TokenLine("new", "predict"));
   EXPECT_TRUE(Soon([&] { return Get("other").ok(); }));
   as_ = "root";
   EXPECT_EQ(Get("other").error(), kUnauthenticated);
@@ -273,7 +264,7 @@ class RevokedTest : public SecurityTest {
  protected:
   // The tokens of the others stay.
   void Become(const std::string& line) {
-    Write(Line("root", "admin") + Line("reader", "predict") + line);
+    Write(TokenLine("root", "admin") + TokenLine("reader", "predict") + line);
   }
   template <class Stream>
   static ErrorDetails EndOf(Stream& stream) {
@@ -353,7 +344,7 @@ TEST_F(RevokedTest, WhoMayLessHearsSo) {
   auto training = client().training->TrainStream(&contexts[2]);
   ASSERT_TRUE(training->Write(RandomStep("team-a", 4, 2, 1)));
   ASSERT_TRUE(training->Read(&step_));
-  Become(Line("half", "predict", "team-*"));
+  Become(TokenLine("half", "predict", "team-*"));
   EXPECT_FALSE(training->Read(&step_));
   EXPECT_EQ(EndOf(training), kDenied);
   v1::WatchModelRequest watch;
@@ -361,7 +352,7 @@ TEST_F(RevokedTest, WhoMayLessHearsSo) {
   auto watching = client().models->WatchModel(&contexts[0], watch);
   ASSERT_TRUE(watching->Read(&status_));
   auto predicting = client().prediction->PredictStream(&contexts[1]);
-  Become(Line("half", "predict", "other"));
+  Become(TokenLine("half", "predict", "other"));
   while (watching->Read(&status_)) {
   }
   EXPECT_EQ(EndOf(watching), kDenied);

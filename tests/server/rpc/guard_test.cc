@@ -2,14 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <openssl/sha.h>
 
 #include <memory>
 #include <string>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "tests/support/token_line.h"
 
 namespace lazynorm {
 namespace {
@@ -20,15 +19,6 @@ using testing::HasSubstr;
 constexpr Access kPredict{.role = Role::kPredict};
 constexpr Access kTrain{.role = Role::kTrain};
 constexpr Access kAll{.role = Role::kPredict, .all_models = true};
-
-// A line of the tokens file for the token NAME-secret.
-std::string Line(const std::string& name, const std::string& role, const std::string& models = "") {
-  const std::string token = name + "-secret";
-  std::string hash(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(),
-         reinterpret_cast<unsigned char*>(hash.data()));
-  return absl::StrCat(name, " ", role, " ", absl::BytesToHexString(hash), " ", models, "\n");
-}
 
 std::shared_ptr<const Tokens> TokensOf(const std::string& text) {
   auto tokens = Tokens::Parse(text);
@@ -44,31 +34,32 @@ absl::Status Admit(Guard& guard, const Access& access, const std::string& name, 
 }
 
 TEST(GuardTest, APassIsAsGoodAsItsTokenIsNow) {
-  Guard guard(TokensOf(Line("a", "train", "x-*") + Line("b", "admin")));
+  Guard guard(TokensOf(TokenLine("a", "train", "x-*") + TokenLine("b", "admin")));
   Pass pass;
   ASSERT_TRUE(Admit(guard, kTrain, "a", &pass).ok());
   const auto says = [&](const std::string& text) {
     guard.SetTokens(TokensOf(text));
     return std::pair(pass.Check().code(), pass.CheckModel("x-1").code());
   };
-  const std::string b = Line("b", "admin");
+  const std::string b = TokenLine("b", "admin");
   const auto both = [](StatusCode code) { return std::pair(code, code); };
-  EXPECT_EQ(says(Line("a", "train", "x-*") + b), both(StatusCode::kOk)) << "another file, the same";
-  EXPECT_EQ(says(Line("a", "admin") + b), both(StatusCode::kOk)) << "it may more";
-  EXPECT_EQ(says(Line("a", "train", "y x-1") + b), both(StatusCode::kOk));
-  EXPECT_EQ(says(Line("a", "train", "y") + b),
+  EXPECT_EQ(says(TokenLine("a", "train", "x-*") + b), both(StatusCode::kOk))
+      << "another file, the same";
+  EXPECT_EQ(says(TokenLine("a", "admin") + b), both(StatusCode::kOk)) << "it may more";
+  EXPECT_EQ(says(TokenLine("a", "train", "y x-1") + b), both(StatusCode::kOk));
+  EXPECT_EQ(says(TokenLine("a", "train", "y") + b),
             std::pair(StatusCode::kOk, StatusCode::kPermissionDenied));
-  EXPECT_EQ(says(Line("a", "predict", "x-*") + b), both(StatusCode::kPermissionDenied));
+  EXPECT_EQ(says(TokenLine("a", "predict", "x-*") + b), both(StatusCode::kPermissionDenied));
   EXPECT_EQ(says(b), both(StatusCode::kUnauthenticated));
-  EXPECT_EQ(says(Line("a", "train", "x-*")), both(StatusCode::kOk)) << "and back";
+  EXPECT_EQ(says(TokenLine("a", "train", "x-*")), both(StatusCode::kOk)) << "and back";
   EXPECT_EQ(pass.name(), "a");
 }
 
 TEST(GuardTest, ATokenThatIsReplacedUnderItsNameIsGone) {
-  Guard guard(TokensOf(Line("a", "train")));
+  Guard guard(TokensOf(TokenLine("a", "train")));
   Pass pass;
   ASSERT_TRUE(Admit(guard, kTrain, "a", &pass).ok());
-  std::string other = Line("b", "train");
+  std::string other = TokenLine("b", "train");
   other[0] = 'a';
   guard.SetTokens(TokensOf(other));
   EXPECT_EQ(pass.Check().code(), StatusCode::kUnauthenticated);
@@ -76,10 +67,10 @@ TEST(GuardTest, ATokenThatIsReplacedUnderItsNameIsGone) {
 }
 
 TEST(GuardTest, WhoIsBoundToSomeModelsLosesWhatIsForAll) {
-  Guard guard(TokensOf(Line("a", "predict")));
+  Guard guard(TokensOf(TokenLine("a", "predict")));
   Pass pass;
   ASSERT_TRUE(Admit(guard, kAll, "a", &pass).ok());
-  guard.SetTokens(TokensOf(Line("a", "predict", "x")));
+  guard.SetTokens(TokensOf(TokenLine("a", "predict", "x")));
   EXPECT_EQ(pass.Check().code(), StatusCode::kPermissionDenied);
 }
 
@@ -95,7 +86,7 @@ TEST(GuardTest, WithoutTokensAPassStaysGood) {
 }
 
 TEST(GuardTest, WhatWasCountedElsewhereIsNotCountedAgain) {
-  for (const auto& tokens : {TokensOf(Line("a", "train")), std::shared_ptr<const Tokens>()}) {
+  for (const auto& tokens : {TokensOf(TokenLine("a", "train")), std::shared_ptr<const Tokens>()}) {
     Guard guard(tokens, {.calls_per_second = 1, .calls_in_flight = 1});
     Pass first, second, counted;
     ASSERT_TRUE(Admit(guard, kPredict, "a", &first).ok());
@@ -103,7 +94,7 @@ TEST(GuardTest, WhatWasCountedElsewhereIsNotCountedAgain) {
     EXPECT_TRUE(Admit(guard, kPredict, "a", &counted, /*counted=*/true).ok());
     EXPECT_EQ(counted.SpendMessage(), absl::ZeroDuration());
   }
-  Guard guard(TokensOf(Line("a", "predict")), {.calls_per_second = 1});
+  Guard guard(TokensOf(TokenLine("a", "predict")), {.calls_per_second = 1});
   Pass pass;
   EXPECT_EQ(Admit(guard, kTrain, "a", &pass, /*counted=*/true).code(),
             StatusCode::kPermissionDenied)
@@ -113,7 +104,7 @@ TEST(GuardTest, WhatWasCountedElsewhereIsNotCountedAgain) {
 }
 
 TEST(GuardTest, APassThatIsMovedLeavesItsAccountOnce) {
-  Guard guard(TokensOf(Line("a", "train")), {.calls_in_flight = 1});
+  Guard guard(TokensOf(TokenLine("a", "train")), {.calls_in_flight = 1});
   {
     Pass pass;
     ASSERT_TRUE(Admit(guard, kTrain, "a", &pass).ok());
