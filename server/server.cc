@@ -42,6 +42,11 @@ constexpr absl::Duration kTakeover = absl::Seconds(2);
 // Large predictions may wait until together they are as large as so many of the largest requests.
 constexpr int64_t kQueuedMessages = 4;
 
+// "" where this process is alone.
+std::string SecretOf(Store& store) {
+  return store.cluster() == nullptr ? "" : store.cluster()->secret();
+}
+
 int Threads(const Options& options) {
   if (options.compute_threads > 0) return options.compute_threads;
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -143,10 +148,12 @@ Server::Server(const Options& options, std::unique_ptr<Metrics> metrics,
                   .max_streams = options.max_streams,
                   .max_stream_idle = options.max_stream_idle,
                   .polling_threads = options.polling_threads,
-                  .guard = &security_->guard()},
+                  .guard = &security_->guard(),
+                  .replica_secret = SecretOf(*store_)},
                  *metrics_),
       forwarder_(registry_, replicas_.get(), transport_, *metrics_,
                  {.credentials = security_->peer_credentials(),
+                  .secret = SecretOf(*store_),
                   .patience = options.lease_timeout + kTakeover}),
       models_(registry_, transport_, forwarder_, predictors_, ScratchFolder(options), Version(),
               MaxImportBytes(options)),

@@ -106,6 +106,15 @@ void Admission::LookAtStreams() {
   for (const std::shared_ptr<PostedCall>& stream : always_open) stream->Look();
 }
 
+void Admission::RecheckStreams() {
+  std::vector<std::shared_ptr<PostedCall>> streams;
+  {
+    MutexLock lock(&mutex_);
+    streams = Alive(streams_);
+  }
+  for (const std::shared_ptr<PostedCall>& stream : streams) stream->Recheck();
+}
+
 void Admission::Posted() {
   MutexLock lock(&mutex_);
   ++calls_;

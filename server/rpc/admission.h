@@ -44,6 +44,8 @@ class Admission {
 
   // PostedCall::Look at all streams.
   void LookAtStreams();
+  // PostedCall::Recheck those whose callers must be let in.
+  void RecheckStreams();
 
   // Counts the calls that gRPC knows of, posted ones included, so that its queue outlives them.
   void Posted();

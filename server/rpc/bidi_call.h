@@ -43,9 +43,9 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
   PostedBidi(const Method* method, std::shared_ptr<const Factory> factory)
       : PostedAs<Call>(method), factory_(std::move(factory)) {}
 
-  void Drain() override {
+  void EndWith(absl::Status why) override {
     MutexLock lock(&mutex_);
-    draining_ = true;
+    if (ending_.ok()) ending_ = std::move(why);
     Advance();
   }
 
@@ -100,7 +100,7 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
 
   // True while messages that were read are still handed over.
   bool Open() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !ended_ && !broken_ && !draining_;
+    return !ended_ && !broken_ && ending_.ok();
   }
 
   void OnRead(bool ok) {
@@ -178,6 +178,7 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
     Hold();  // until it is answered
     auto self = std::static_pointer_cast<PostedBidi>(shared_from_this());
     Reply<Resp> reply(std::move(self), message);
+    NoteModels(incoming_);
     if (absl::Status may = CheckModels(incoming_); !may.ok()) {
       reply(std::move(may));
     } else {
@@ -194,7 +195,7 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
     if (!writing_) {
       if (answers_.empty()) {
         if (half_closed_) return EndAfterTheLastMessage();
-        if (draining_ && !handing_over_) return End(DrainingError());
+        if (!ending_.ok() && !handing_over_) return End(ending_);
       } else if (answers_.front().has_value()) {
         WriteFront();
       }
@@ -257,7 +258,7 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
   bool has_read_ ABSL_GUARDED_BY(mutex_) = false;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;  // the caller was too fast
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status ending_ ABSL_GUARDED_BY(mutex_);  // asked for: not OK
 };
 
 }  // namespace lazynorm

@@ -26,11 +26,16 @@ class Call {
   // True once the caller has gone away, or its deadline has passed, before the answer.
   virtual bool cancelled() const = 0;
   // Runs `fn` once on a polling thread when the call becomes cancelled; at once on this thread if
-  // it already is; never after the answer. A ServerStream that draining ends counts as cancelled
-  // here. At most one `fn` a call.
+  // it already is; never after the answer. A ServerStream that is ended from outside counts as
+  // cancelled here. At most one `fn` a call.
   virtual void OnCancel(absl::AnyInvocable<void()> fn) = 0;
   // The first value the caller sent under this (lower case) metadata key; "" if none.
   virtual std::string Metadata(absl::string_view key) const = 0;
+  // True if another replica has brought it here: its caller is known and counted there, and it goes
+  // no further. No other caller can make this true.
+  virtual bool forwarded() const { return false; }
+  // The replica at `address` is to answer it; "": this one, after all. For the audit.
+  virtual void TakenTo(absl::string_view /*address*/) {}
   // Whether the caller may see and use this model. Those that its requests name have been checked.
   virtual bool MayUse(absl::string_view /*model*/) const { return true; }
 };

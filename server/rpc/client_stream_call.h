@@ -38,10 +38,10 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
   PostedClientStream(const Method* method, std::shared_ptr<const Factory> factory)
       : PostedAs<Call>(method), factory_(std::move(factory)) {}
 
-  void Drain() override {
+  void EndWith(absl::Status why) override {
     MutexLock lock(&mutex_);
-    draining_ = true;
-    if (!in_work_) End(DrainingError());
+    if (ending_.ok()) ending_ = std::move(why);
+    if (!in_work_) End(ending_);
   }
 
   void Look() override {
@@ -94,6 +94,7 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
       method_->metrics->Received();
       Hold();
       if (std::exchange(has_read_, true)) pause_ = pass().SpendMessage();
+      NoteModels(incoming_);
       if (absl::Status may = CheckModels(incoming_); !may.ok()) {
         OnTaken(std::move(may));
       } else {
@@ -137,8 +138,8 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
       in_work_ = false;
       if (!taken.ok()) {
         End(taken);
-      } else if (draining_) {
-        End(DrainingError());
+      } else if (!ending_.ok()) {
+        End(ending_);
       } else {
         ReadOn();
       }
@@ -175,7 +176,7 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
   absl::Duration pause_;                          // before the next read; of who has the message
   bool in_work_ ABSL_GUARDED_BY(mutex_) = false;  // the handler has a message, or the end
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;   // the caller was too fast
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status ending_ ABSL_GUARDED_BY(mutex_);   // asked for: not OK
 };
 
 }  // namespace lazynorm

@@ -17,8 +17,6 @@
 namespace lazynorm {
 namespace {
 
-// What a call that was taken to another replica carries: it goes no further.
-constexpr char kForwarded[] = "lazynorm-forwarded";
 // What of the caller's metadata goes with it.
 constexpr const char* kPassedOn[] = {"authorization", "traceparent", "tracestate"};
 constexpr absl::Duration kTryAgain = absl::Milliseconds(10);
@@ -71,7 +69,7 @@ class Errand : public std::enable_shared_from_this<Errand> {
   grpc::ByteBuffer request;
   std::vector<std::pair<std::string, std::string>> metadata;
   absl::Time deadline, give_up;
-  bool owned = false;  // by a call that cancels it
+  Call* owner = nullptr;  // the call that it is, which cancels it; null: it is part of one
   Forwarder::Answer<grpc::ByteBuffer> done;
   absl::AnyInvocable<void()> here;
 
@@ -120,6 +118,7 @@ void Errand::Try() {
   const bool answers = model.ok() && ((*model)->writes() || !route_.at_writer);
   const bool nowhere = unknown ? looked_ && writer.replica == 0 : !model.ok();
   if (answers || nowhere) {
+    if (owner != nullptr) owner->TakenTo("");
     Leave();
     return here();
   }
@@ -148,7 +147,8 @@ void Errand::Send(const Writer& writer, Forwarder::Peer peer) {
   auto attempt = std::make_unique<Attempt>();
   grpc::ClientContext& context = attempt->context;
   for (const auto& [key, value] : metadata) context.AddMetadata(key, value);
-  context.AddMetadata(kForwarded, "1");
+  context.AddMetadata(kForwardedKey, forwarder_.options_.secret);
+  if (owner != nullptr) owner->TakenTo(writer.address);
   if (deadline != absl::InfiniteFuture()) context.set_deadline(absl::ToChronoTime(deadline));
   attempt->reader =
       peer.stub->PrepareUnaryCall(&context, absl::StrCat("/", route_.service, "/", route_.method),
@@ -267,7 +267,7 @@ Forwarder::Peer Forwarder::ConnectedTo(const std::string& address) {
 }
 
 bool Forwarder::IsHere(const Call& call) const {
-  return replicas_ == nullptr || !call.Metadata(kForwarded).empty();
+  return replicas_ == nullptr || call.forwarded();
 }
 
 bool Forwarder::IsHere(const Call& call, absl::string_view model) const {
@@ -295,7 +295,7 @@ void Forwarder::Begin(const Call* caller, Call* owner, const Route& route, const
       request, &errand->request, &own);
   errand->deadline = caller == nullptr ? absl::InfiniteFuture() : caller->deadline();
   errand->give_up = std::min(GiveUpAt(errand->deadline), absl::Now() + options_.patience);
-  errand->owned = owner != nullptr;
+  errand->owner = owner;
   for (const char* key : kPassedOn) {
     std::string value = caller == nullptr ? "" : caller->Metadata(key);
     if (!value.empty()) errand->metadata.emplace_back(key, std::move(value));
@@ -316,7 +316,7 @@ void Forwarder::Begin(const Call* caller, Call* owner, const Route& route, const
 void Forwarder::Drain() {
   MutexLock lock(&mutex_);
   for (const auto& [key, errand] : errands_) {
-    if (!errand->owned) errand->Drain();
+    if (errand->owner == nullptr) errand->Drain();
   }
 }
 

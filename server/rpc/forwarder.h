@@ -30,6 +30,7 @@ class Errand;
 
 struct ForwarderOptions {
   std::shared_ptr<grpc::ChannelCredentials> credentials;  // to other replicas; null: plain text
+  std::string secret;  // shown to other replicas, see Cluster::secret
   // How long a call waits for somebody to write its model, within its deadline.
   absl::Duration patience = absl::Seconds(5);
 };
@@ -43,7 +44,8 @@ struct Route {
 };
 
 // Takes calls to the replica that writes their model, where several share a store: as the same call
-// with the caller's credentials, deadline and cancellation, and once only. Where nobody writes the
+// with the caller's token, deadline and cancellation, and once only. This replica vouches for it:
+// its caller was counted here, and is audited here. Where nobody writes the
 // model it waits a little, and then answers NO_WRITER; what was on its way to a replica that went
 // away is sent again if it may be, and else answered UNAVAILABLE, HOLDER_LOST: nobody knows whether
 // it was done. Calls of a model that this replica has not heard of yet wait for its next look.

@@ -50,8 +50,28 @@ absl::Status NoSuchPath() {
   return absl::NotFoundError("there is nothing here; /v2/models/NAME/infer predicts");
 }
 
+// What another replica is told of a caller over HTTP, should it have to do something for it.
+class HttpCall : public Call {
+ public:
+  HttpCall(absl::Time deadline, std::string authorization)
+      : deadline_(deadline), authorization_(std::move(authorization)) {}
+  absl::Time deadline() const override { return deadline_; }
+  bool cancelled() const override { return false; }
+  void OnCancel(absl::AnyInvocable<void()> /*fn*/) override {}
+  std::string Metadata(absl::string_view key) const override {
+    return key == "authorization" ? authorization_ : "";
+  }
+
+ private:
+  const absl::Time deadline_;
+  const std::string authorization_;
+};
+
 // An infer call and the thread that waits for it; either may be the last to let go.
 struct Exchange {
+  explicit Exchange(HttpCall made) : call(std::move(made)) {}
+
+  const HttpCall call;
   inference::ModelInferRequest request;
   inference::ModelInferResponse response;
   Mutex mutex;
@@ -124,7 +144,7 @@ absl::StatusOr<HttpAnswer> InferenceRest::AnswerModel(const HttpRequest& request
   path.erase(path.begin(), path.begin() + (versioned ? 3 : 1));
   if (path.size() > 1) return NoSuchPath();
   if (!path.empty() && path[0] == "infer") {
-    ASSIGN_OR_RETURN(std::string body, Infer(name, version, request.body));
+    ASSIGN_OR_RETURN(std::string body, Infer(request, name, version));
     return HttpAnswer{.body = std::move(body)};
   }
   inference::ModelMetadataRequest asked;
@@ -140,20 +160,20 @@ absl::StatusOr<HttpAnswer> InferenceRest::AnswerModel(const HttpRequest& request
                                          "\",\"ready\":", ready ? "true" : "false", "}")};
 }
 
-absl::StatusOr<std::string> InferenceRest::Infer(const std::string& name,
-                                                 const std::string& version,
-                                                 const std::string& body) {
-  const auto exchange = std::make_shared<Exchange>();
-  RETURN_IF_ERROR(FromJson(body, &exchange->request));
+absl::StatusOr<std::string> InferenceRest::Infer(const HttpRequest& request,
+                                                 const std::string& name,
+                                                 const std::string& version) {
+  const absl::Time deadline = absl::Now() + kLongest;
+  const auto exchange = std::make_shared<Exchange>(HttpCall(deadline, request.authorization));
+  RETURN_IF_ERROR(FromJson(request.body, &exchange->request));
   exchange->request.set_model_name(name);
   exchange->request.set_model_version(version);
-  const absl::Time deadline = absl::Now() + kLongest;
   std::shared_ptr<StepWait> waits;
-  service_.Infer(
-      exchange->request, &exchange->response,
-      {.deadline = deadline,
-       .on_wait = [&waits](std::shared_ptr<StepWait> wait) { waits = std::move(wait); },
-       .done = [exchange](absl::Status status) { exchange->Finish(std::move(status)); }});
+  service_.Infer(exchange->request, &exchange->response,
+                 {.deadline = deadline,
+                  .on_wait = [&waits](std::shared_ptr<StepWait> wait) { waits = std::move(wait); },
+                  .done = [exchange](absl::Status status) { exchange->Finish(std::move(status)); },
+                  .call = &exchange->call});
   const absl::Status status = exchange->Wait(deadline);
   if (waits != nullptr) waits->Cancel();
   RETURN_IF_ERROR(status);

@@ -40,8 +40,8 @@ class InferenceRest {
   // `path`: what follows /v2/models.
   absl::StatusOr<HttpAnswer> AnswerModel(const HttpRequest& request, const Pass& pass,
                                          std::vector<std::string> path);
-  absl::StatusOr<std::string> Infer(const std::string& name, const std::string& version,
-                                    const std::string& body);
+  absl::StatusOr<std::string> Infer(const HttpRequest& request, const std::string& name,
+                                    const std::string& version);
 
   InferenceService& service_;
   const Transport& transport_;

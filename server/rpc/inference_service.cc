@@ -111,7 +111,8 @@ class InferStream
                if (!status.ok() && errors_end_it) return exchange->reply(std::move(status));
                if (!status.ok()) Refuse(exchange->request, status, &exchange->response);
                exchange->reply(std::move(exchange->response));
-             }});
+             },
+         .call = &call_});
   }
 
   void OnCancel() override { wait_.Cancel(); }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "server/metrics/rpc_metrics.h"
 #include "server/rpc/access.h"
 
@@ -14,6 +15,9 @@ namespace lazynorm {
 class Admission;
 class Guard;
 class Timers;
+
+// The metadata key under which a replica shows the store's secret with what it brings to another.
+inline constexpr char kForwardedKey[] = "lazynorm-forwarded";
 
 // How one method differs from the others.
 struct MethodOptions {
@@ -34,7 +38,8 @@ struct Method {
   Access access;
   RpcMetrics* metrics = nullptr;
   Admission* admission = nullptr;
-  Guard* guard = nullptr;  // null: everybody may do everything
+  Guard* guard = nullptr;            // null: everybody may do everything
+  absl::string_view replica_secret;  // "": no replica brings anything
   Timers* timers = nullptr;
   grpc::ServerCompletionQueue* queue = nullptr;
   // Asks gRPC for one more call of this method.

@@ -1,5 +1,6 @@
 #include "server/rpc/posted_call.h"
 
+#include <openssl/crypto.h>
 #include <spdlog/spdlog.h>
 
 #include "absl/strings/escaping.h"
@@ -35,6 +36,14 @@ void PostedCall::Post() {
   context_.AsyncNotifyWhenDone(done_tag_.Send());
 }
 
+void PostedCall::Drain() {
+  if (!method_->options.ends_by_itself) EndWith(DrainingError());
+}
+
+void PostedCall::Recheck() {
+  if (absl::Status may = CheckStream(); !may.ok()) EndWith(std::move(may));
+}
+
 void PostedCall::Release() {
   if (holds_.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
   Admission* const admission = method_->admission;
@@ -66,13 +75,22 @@ void PostedCall::OnRequest(bool ok) {
   Release();
 }
 
+bool PostedCall::ShowsSecret() const {
+  const absl::string_view secret = method_->replica_secret;
+  if (secret.empty()) return false;
+  const auto found = context_.client_metadata().find(kForwardedKey);
+  return found != context_.client_metadata().end() && found->second.size() == secret.size() &&
+         CRYPTO_memcmp(found->second.data(), secret.data(), secret.size()) == 0;
+}
+
 absl::Status PostedCall::LetIn() {
+  by_replica_ = ShowsSecret();
   if (method_->guard != nullptr) {
     const auto& metadata = context_.client_metadata();
     const auto found = metadata.find("authorization");
     RETURN_IF_ERROR(method_->guard->Admit(
         method_->access, found == metadata.end() ? absl::string_view() : ViewOf(found->second),
-        [this] { return CallerName(); }, &pass_));
+        [this] { return CallerName(); }, &pass_, /*counted=*/by_replica_));
   }
   return method_->admission->Enter(this, *method_);
 }
@@ -95,10 +113,16 @@ void PostedCall::NoteModel(const std::string& model) {
                   absl::CHexEscape(model.substr(0, kMostModelText)));
 }
 
+void PostedCall::NoteReplica(absl::string_view address) {
+  MutexLock lock(&mutex_);
+  replica_ = std::string(address);
+}
+
 void PostedCall::Audit(absl::StatusCode code) const {
-  spdlog::info("event=audit caller={} method={}/{} model={} code={}",
+  spdlog::info("event=audit caller={} method={}/{} model={} code={}{}",
                LogText(absl::CHexEscape(CallerName())), method_->service, method_->name,
-               LogText(models_), absl::StatusCodeToString(code));
+               LogText(models_), absl::StatusCodeToString(code),
+               replica_.empty() ? "" : absl::StrCat(" writer=", LogText(replica_)));
 }
 
 absl::Status PostedCall::StreamIdle() {
@@ -176,7 +200,8 @@ void PostedCall::OnEnd(bool ok) {
 void PostedCall::Count(absl::StatusCode code) {
   const auto elapsed = std::chrono::steady_clock::now() - arrival_;
   method_->metrics->Finished(code, absl::FromChrono(elapsed));
-  if (method_->access.audited) Audit(code);
+  // What another replica has brought, it has a line of.
+  if (method_->access.audited && !by_replica_) Audit(code);
 }
 
 absl::StatusCode PostedCall::CancelCode() const {

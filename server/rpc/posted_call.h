@@ -35,8 +35,12 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   PostedCall(const PostedCall&) = delete;
   PostedCall& operator=(const PostedCall&) = delete;
 
-  // Asks a stream to end when the messages in work are answered. From any thread.
-  virtual void Drain() {}
+  // Asks a stream to end with `why` when the messages in work are answered. From any thread.
+  virtual void EndWith(absl::Status /*why*/) {}
+  // The same for draining, unless it comes to an end by itself.
+  void Drain();
+  // The same if its caller would not be let in any more.
+  void Recheck();
   // Called for streams now and then, on a polling thread: ends one whose caller has neither sent
   // nor taken anything at kQuietLooks of these looks, though it is the caller's turn.
   virtual void Look() {}
@@ -66,18 +70,27 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   // went away looks like: only the fate of the last operation tells, and then it is counted.
   void EndUnsureLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // PERMISSION_DENIED if the caller may not use a model that `message` names. The names are noted
-  // for the audit.
+  // Keeps the names of models in `message` for the audit.
   template <typename Message>
-  absl::Status CheckModels(const Message& message) {
-    absl::Status status;
-    if (method_->guard == nullptr && !method_->access.audited) return status;
+  void NoteModels(const Message& message) {
+    if (!method_->access.audited) return;
+    ForEachNamedModel(message, [this](const std::string& model) { NoteModel(model); });
+  }
+  // PERMISSION_DENIED if the caller may not use a model that `message` names; what Pass::Check says
+  // if it may not call any more.
+  template <typename Message>
+  absl::Status CheckModels(const Message& message) const {
+    if (method_->guard == nullptr) return absl::OkStatus();
+    absl::Status status = absl::OkStatus();
+    bool any = false;
     ForEachNamedModel(message, [&](const std::string& model) {
-      if (method_->access.audited) NoteModel(model);
+      any = true;
       if (status.ok()) status = pass_.CheckModel(model);
     });
-    return status;
+    return any ? status : pass_.Check();
   }
+  // Whether a stream may go on, as far as is known without its next message.
+  virtual absl::Status CheckStream() const { return pass_.Check(); }
   const Pass& pass() const { return pass_; }
 
   // The caller sent or took something. Cheap.
@@ -98,6 +111,8 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   // Runs what OnCancel asked for, now or as soon as it asks: the call ends without its handler.
   void Abandon();
   std::string MetadataValue(absl::string_view key) const;
+  void NoteReplica(absl::string_view address);
+  bool by_replica() const { return by_replica_; }
 
   const Method* const method_;
   grpc::ServerContext context_;
@@ -107,6 +122,7 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
 
  private:
   absl::Status LetIn();
+  bool ShowsSecret() const;
   std::string CallerName() const;
   void NoteModel(const std::string& model);
   void Audit(absl::StatusCode code) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -123,8 +139,10 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   std::atomic<int> holds_ = 0;
   std::shared_ptr<PostedCall> self_;  // set by Post, taken by the last Release
   std::chrono::steady_clock::time_point arrival_;
-  Pass pass_;                                   // set before the call is accepted
-  std::string models_ ABSL_GUARDED_BY(mutex_);  // for the audit
+  Pass pass_;                                    // set before the call is accepted
+  bool by_replica_ = false;                      // as is this
+  std::string models_ ABSL_GUARDED_BY(mutex_);   // for the audit
+  std::string replica_ ABSL_GUARDED_BY(mutex_);  // where it was taken to; for the audit
   int quiet_looks_ ABSL_GUARDED_BY(mutex_) = 0;
   // Several polling threads may take the two events of a short call in either order.
   bool begun_ ABSL_GUARDED_BY(mutex_) = false;
@@ -143,6 +161,8 @@ class PostedAs : public PostedCall, public Interface {
   bool cancelled() const override { return Cancelled(); }
   void OnCancel(absl::AnyInvocable<void()> fn) override { SetOnCancel(std::move(fn)); }
   std::string Metadata(absl::string_view key) const override { return MetadataValue(key); }
+  bool forwarded() const override { return by_replica(); }
+  void TakenTo(absl::string_view address) override { NoteReplica(address); }
   bool MayUse(absl::string_view model) const override { return pass().MayUse(model); }
 };
 

@@ -39,7 +39,7 @@ struct PredictJob {
   absl::AnyInvocable<void(absl::Status)> done;
   // One a row to be remembered; empty for none. See ToPredictionIds.
   std::vector<absl::string_view> prediction_ids = {};
-  // The call, or the stream, that it is part of; null for none of gRPC's.
+  // The call, or the stream, that it is part of; null for nobody's.
   const Call* call = nullptr;
 };
 

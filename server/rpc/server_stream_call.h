@@ -61,12 +61,10 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
     Advance();
   }
 
-  // The stream's own end, unless it comes to one by itself.
-  void Drain() override {
-    if (this->method_->options.ends_by_itself) return;
+  void EndWith(absl::Status why) override {
     this->Abandon();  // first: the end may be over, and OnCancel's function gone, when Finish
                       // returns
-    Finish(DrainingError());
+    Finish(std::move(why));
   }
 
   // A caller that does not read cannot be told why, either.
@@ -83,15 +81,18 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
 
   void Accept() override {
     this->method_->metrics->Received();
+    this->NoteModels(this->request_);
     absl::Status may = this->CheckModels(this->request_);
     if (!may.ok()) return Finish(std::move(may));
     (*handler_)(std::static_pointer_cast<PostedServerStream>(this->shared_from_this()));
   }
 
   void Refuse(absl::Status status) override {
-    this->CheckModels(this->request_).IgnoreError();  // for the audit
+    this->NoteModels(this->request_);
     Finish(std::move(status));
   }
+
+  absl::Status CheckStream() const override { return this->CheckModels(this->request_); }
 
   void OnWritten(bool ok) {
     absl::AnyInvocable<void()> written;

@@ -76,14 +76,12 @@ absl::StatusOr<std::shared_ptr<const Tokens>> Tokens::Parse(absl::string_view te
     }
     caller.name = std::string(words[0]);
     for (size_t i = 3; i < words.size(); ++i) caller.models.emplace_back(words[i]);
-    Hash hash;
-    std::memcpy(hash.data(), absl::HexStringToBytes(words[2]).data(), hash.size());
-    for (const auto& [other, of] : tokens->entries_) {
-      if (other != hash) continue;
+    std::memcpy(caller.token.data(), absl::HexStringToBytes(words[2]).data(), caller.token.size());
+    if (const auto other = tokens->Find(caller.token); other != nullptr) {
       return absl::InvalidArgumentError(
-          absl::StrCat("line ", number, ": expected another token than ", of->name, " has"));
+          absl::StrCat("line ", number, ": expected another token than ", other->name, " has"));
     }
-    tokens->entries_.emplace_back(hash, std::make_shared<const Caller>(std::move(caller)));
+    tokens->callers_.push_back(std::make_shared<const Caller>(std::move(caller)));
   }
   if (tokens->size() < 1 || tokens->size() > kMostTokens) {
     return absl::InvalidArgumentError(
@@ -93,11 +91,15 @@ absl::StatusOr<std::shared_ptr<const Tokens>> Tokens::Parse(absl::string_view te
 }
 
 std::shared_ptr<const Caller> Tokens::Find(absl::string_view token) const {
-  Hash hash;
+  TokenHash hash;
   SHA256(reinterpret_cast<const uint8_t*>(token.data()), token.size(), hash.data());
+  return Find(hash);
+}
+
+std::shared_ptr<const Caller> Tokens::Find(const TokenHash& hash) const {
   const std::shared_ptr<const Caller>* found = nullptr;
-  for (const auto& entry : entries_) {
-    if (CRYPTO_memcmp(entry.first.data(), hash.data(), hash.size()) == 0) found = &entry.second;
+  for (const auto& caller : callers_) {
+    if (CRYPTO_memcmp(caller->token.data(), hash.data(), hash.size()) == 0) found = &caller;
   }
   return found == nullptr ? nullptr : *found;
 }

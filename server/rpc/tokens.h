@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -14,11 +13,15 @@
 
 namespace lazynorm {
 
+// The SHA-256 of a token.
+using TokenHash = std::array<uint8_t, 32>;
+
 // Who a token belongs to. Immutable.
 struct Caller {
   std::string name;
   Role role = Role::kPredict;
   std::vector<std::string> models;  // patterns with * and ?; empty: all models
+  TokenHash token = {};
 
   bool MayUse(absl::string_view model) const;
 };
@@ -39,13 +42,12 @@ class Tokens {
 
   // Whose token this is; null if nobody's. Takes as long for any token.
   std::shared_ptr<const Caller> Find(absl::string_view token) const;
+  std::shared_ptr<const Caller> Find(const TokenHash& hash) const;
 
-  int size() const { return static_cast<int>(entries_.size()); }
+  int size() const { return static_cast<int>(callers_.size()); }
 
  private:
-  using Hash = std::array<uint8_t, 32>;
-
-  std::vector<std::pair<Hash, std::shared_ptr<const Caller>>> entries_;
+  std::vector<std::shared_ptr<const Caller>> callers_;
 };
 
 }  // namespace lazynorm

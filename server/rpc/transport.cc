@@ -40,6 +40,7 @@ constexpr int kPostedStreams = 2;
 constexpr int kConcurrentCalls = 1000;  // of one connection; more wait at the caller
 constexpr int kKeepaliveMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
+constexpr absl::Duration kRecheckStreams = absl::Seconds(1);
 constexpr int kMostPingsMs = 10'000;  // a caller that asks more often is sent away
 
 }  // namespace
@@ -62,6 +63,7 @@ Method* Transport::AddMethod(absl::string_view service, absl::string_view name, 
   method->access = AccessOf(service, name);
   method->admission = &admission_;
   method->guard = options_.guard != nullptr && options_.guard->active() ? options_.guard : nullptr;
+  method->replica_secret = options_.replica_secret;
   method->timers = &timers_;
   methods_.push_back(std::move(method));
   return methods_.back().get();
@@ -93,6 +95,7 @@ absl::Status Transport::Start() {
     pollers_.emplace_back([this] { Poll(); });
   }
   LookAtStreamsLater();
+  RecheckStreamsLater();
   return absl::OkStatus();
 }
 
@@ -115,6 +118,15 @@ void Transport::LookAtStreamsLater() {
   RunAt(absl::Now() + options_.max_stream_idle / PostedCall::kQuietLooks, [this] {
     admission_.LookAtStreams();
     LookAtStreamsLater();
+  });
+}
+
+// A stream that sends nothing, or only sends, has no message at which it could be refused.
+void Transport::RecheckStreamsLater() {
+  if (options_.guard == nullptr || !options_.guard->active()) return;
+  RunAt(absl::Now() + kRecheckStreams, [this] {
+    admission_.RecheckStreams();
+    RecheckStreamsLater();
   });
 }
 

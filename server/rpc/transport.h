@@ -39,6 +39,8 @@ struct TransportOptions {
   absl::Duration max_stream_idle = absl::Hours(1);
   int polling_threads = 1;  // more than one a core costs CPU; handlers then run concurrently
   Guard* guard = nullptr;   // who is let in; null: everybody. Outlives the transport.
+  // Who shows this is another replica, see Cluster::secret; "": there is none.
+  std::string replica_secret;
 };
 
 // The gRPC server: generated services, their handlers, and the threads that carry calls between
@@ -172,6 +174,7 @@ class Transport {
   absl::Status CannotListen();
   void SetChannelArguments(grpc::ServerBuilder& builder) const;
   void LookAtStreamsLater();
+  void RecheckStreamsLater();
   void Poll();
 
   const TransportOptions options_;

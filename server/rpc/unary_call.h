@@ -54,6 +54,7 @@ class PostedUnaryCall final : public PostedAs<UnaryCall<Req, Resp>> {
   void Accept() override {
     this->method_->metrics->Received();
     this->Hold();  // until Finish
+    this->NoteModels(this->request_);
     absl::Status may = this->CheckModels(this->request_);
     if (!may.ok()) return Finish(std::move(may));
     (*handler_)(*this);
@@ -61,7 +62,7 @@ class PostedUnaryCall final : public PostedAs<UnaryCall<Req, Resp>> {
 
   void Refuse(absl::Status status) override {
     this->Hold();
-    this->CheckModels(this->request_).IgnoreError();  // for the audit
+    this->NoteModels(this->request_);
     Finish(std::move(status));
   }
 

@@ -39,6 +39,9 @@ class Cluster {
   // the lease's timeout: the others have taken it for dead, and all its journals are broken. 0
   // until it has come back.
   virtual int64_t self() const = 0;
+  // What only those who may read the store know, of printable characters and the same for all of
+  // them: by it a replica knows what another one has brought it. Belongs in no log.
+  virtual const std::string& secret() const = 0;
   // Those alive, this one among them, in the order of their ids.
   virtual absl::StatusOr<std::vector<Replica>> Replicas() = 0;
   // Of every model that is not deleted, in the order of their names.

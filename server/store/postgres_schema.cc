@@ -47,6 +47,12 @@ create view living as
                    and l.database = (select oid from pg_database where datname = current_database()));
 )";
 
+// What replicas know each other by: 244 random bits.
+constexpr char kVersion2[] = R"(
+create table secret(value text not null);
+insert into secret select replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+)";
+
 // Any number, as long as nobody else's programs use it in the same database.
 constexpr char kLockSchema[] = "select pg_advisory_xact_lock(7808604215346690862)";
 
@@ -89,12 +95,23 @@ absl::Status MigrateLocked(Pg& pg, const std::vector<std::string>& migrations) {
 }  // namespace
 
 const std::vector<std::string>& PgMigrations() {
-  static const auto* const migrations = new std::vector<std::string>{kVersion1};
+  static const auto* const migrations = new std::vector<std::string>{kVersion1, kVersion2};
   return *migrations;
 }
 
 absl::Status Migrate(Pg& pg, const std::vector<std::string>& migrations) {
   return pg.Transaction([&] { return MigrateLocked(pg, migrations); });
+}
+
+absl::StatusOr<std::string> ReadSecret(Pg& pg) {
+  constexpr size_t kDigits = 64;
+  const absl::StatusOr<PgRows> rows = pg.Run("select value from secret");
+  if (!rows.ok()) return rows.status();
+  if (rows->size() == 1 && rows->Bytes(0, 0).size() == kDigits) {
+    return std::string(rows->Bytes(0, 0));
+  }
+  return StoreRefused(absl::StrCat(pg.name(), ": table secret: expected one row of ", kDigits,
+                                   " hexadecimal digits, as it was made"));
 }
 
 }  // namespace lazynorm

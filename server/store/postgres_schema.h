@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/store/postgres.h"
 
 namespace lazynorm {
@@ -15,6 +16,9 @@ const std::vector<std::string>& PgMigrations();
 // Makes the schema `lazynorm` of the database one of this format; several replicas may do so at
 // once. StoreRefused for a newer one.
 absl::Status Migrate(Pg& pg, const std::vector<std::string>& migrations);
+
+// What Cluster::secret gives. StoreRefused if it is not as it was made.
+absl::StatusOr<std::string> ReadSecret(Pg& pg);
 
 }  // namespace lazynorm
 

@@ -17,22 +17,28 @@ absl::StatusOr<std::unique_ptr<Store>> PostgresStore::Open(const std::string& ur
   absl::Status status = Pg::CheckUri(uri);
   if (!status.ok()) return status;
   const PgTarget target = {.uri = uri, .durability = options.durability};
+  absl::StatusOr<std::string> secret;
   {
     absl::StatusOr<std::unique_ptr<Pg>> pg = Pg::Connect(target);
     if (!pg.ok()) return pg.status();
     status = Migrate(**pg, PgMigrations());
     if (!status.ok()) return status;
+    secret = ReadSecret(**pg);
+    if (!secret.ok()) return secret.status();
   }
   absl::StatusOr<std::unique_ptr<PgLease>> lease = PgLease::Take(target, options);
   if (!lease.ok()) return lease.status();
-  auto store = absl::WrapUnique(new PostgresStore(target, std::move(options), *std::move(lease)));
+  auto store = absl::WrapUnique(
+      new PostgresStore(target, std::move(options), *std::move(lease), *std::move(secret)));
   store->PurgeAll();
   return store;
 }
 
-PostgresStore::PostgresStore(PgTarget target, StoreOptions options, std::unique_ptr<PgLease> lease)
+PostgresStore::PostgresStore(PgTarget target, StoreOptions options, std::unique_ptr<PgLease> lease,
+                             std::string secret)
     : options_(std::move(options)),
       lease_(std::move(lease)),
+      secret_(std::move(secret)),
       pool_(target),
       reader_(pool_, options_.snapshots_per_model),
       committer_(target, options_.hooks, [lease = lease_.get()] { return lease->id(); }) {}
@@ -126,38 +132,6 @@ absl::StatusOr<std::unique_ptr<Journal>> PostgresStore::Create(absl::string_view
   if (made->empty()) return ModelExists(model);
   const PgModel created = {id, std::string(model), 1, row.at};
   return std::make_unique<PgJournal>(this, Begin(created, *self), row.at);
-}
-
-// The row's lock is what append and takeover are ordered by. Chunks without a manifest are of a
-// snapshot that whoever wrote before can no longer finish.
-absl::StatusOr<PgModel> PostgresStore::Take(Pg& pg, absl::string_view model, int64_t self) const {
-  const absl::StatusOr<PgRows> row = pg.Run(
-      "select model_id, checksum, holder from model where name = $1 and not deleted "
-      "for no key update",
-      {model});
-  if (!row.ok()) return row.status();
-  if (row->empty()) return NoSuchModel(model);
-  const int64_t id = row->Int(0, 0), holder = row->Int(0, 2);
-  if (row->Int(0, 1) != ModelChecksum(id, model, false)) {
-    return ModelDamaged(absl::StrCat("model \"", model, "\" is damaged: ", pg.name(),
-                                     ": table model, row ", id, ": the checksum is wrong"));
-  }
-  const absl::StatusOr<PgRows> alive = pg.Run("select from living where id = $1", {holder});
-  if (!alive.ok()) return alive.status();
-  if (holder != self && !alive->empty()) return NotHolder(model);
-  const absl::StatusOr<PgRows> taken = pg.Run(
-      "update model set epoch = epoch + 1, holder = $2, heir = 0 where model_id = $1 "
-      "returning epoch, last_seq, last_step, last_chain, pg_notify('lazynorm', '')",
-      {id, self});
-  if (!taken.ok()) return taken.status();
-  const absl::StatusOr<PgRows> removed = pg.Run(
-      "delete from snapshot_chunk where model_id = $1 and snapshot_id not in "
-      "(select snapshot_id from snapshot where model_id = $1)",
-      {id});
-  if (!removed.ok()) return removed.status();
-  const Position end = {taken->Int(0, 1), taken->Int(0, 2),
-                        static_cast<uint64_t>(taken->Int(0, 3))};
-  return PgModel{id, std::string(model), taken->Int(0, 0), end};
 }
 
 absl::StatusOr<std::unique_ptr<Journal>> PostgresStore::Open(absl::string_view model,

@@ -51,6 +51,7 @@ class PostgresStore : public Store, public Cluster {
 
   Cluster* cluster() override { return this; }
   int64_t self() const override { return lease_->id(); }
+  const std::string& secret() const override { return secret_; }
   absl::StatusOr<std::vector<Replica>> Replicas() override;
   absl::StatusOr<std::vector<Holding>> Holdings() override;
   absl::Status Release(absl::string_view model, int64_t heir) override;
@@ -59,12 +60,15 @@ class PostgresStore : public Store, public Cluster {
  private:
   friend class PgJournal;
 
-  PostgresStore(PgTarget target, StoreOptions options, std::unique_ptr<PgLease> lease);
+  PostgresStore(PgTarget target, StoreOptions options, std::unique_ptr<PgLease> lease,
+                std::string secret);
 
   // One statement on a connection of the pool.
   absl::StatusOr<PgRows> Run(const std::string& sql, const std::vector<PgParam>& params = {}) const;
   // This replica's id; STORE_FAILED while it is cut off.
   absl::StatusOr<int64_t> Self() const;
+  // The model's id, its checksum and its holder, with its row's lock; no row if there is none.
+  absl::StatusOr<PgRows> Lock(Pg& pg, absl::string_view model) const;
   // Makes this replica the holder, if nobody else who lives is it. In a transaction of `pg`.
   absl::StatusOr<PgModel> Take(Pg& pg, absl::string_view model, int64_t self) const;
   // What is appended behind this, by journals that there are, fails with `why`.
@@ -88,6 +92,7 @@ class PostgresStore : public Store, public Cluster {
 
   const StoreOptions options_;
   const std::unique_ptr<PgLease> lease_;
+  const std::string secret_;
   mutable PgPool pool_;
   const PgReader reader_;
   Mutex mutex_;

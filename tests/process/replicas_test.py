@@ -1,7 +1,13 @@
 """Two servers over one PostgreSQL, with certificates and tokens: a caller of either is served alike."""
 
+import json
+import pathlib
 import socket
+import subprocess
 import unittest
+import urllib.request
+
+import grpc
 
 from certificates import Authority
 from postgres import Postgres
@@ -17,23 +23,36 @@ def free_port():
         return found.getsockname()[1]
 
 
-class ReplicasTest(ServerTest):
+class TwoReplicas(ServerTest):
+    """Two servers that show each other, and want to see, certificates of one authority."""
+
     def setUp(self):
-        postgres = Postgres()
-        self.addCleanup(postgres.stop)
-        authority = Authority()
-        self.addCleanup(authority.__exit__)
-        certificate, key = authority.sign("replica")
-        tokens = authority.path("tokens")
-        self.admin = new_token("admin", "--role", "admin", file=tokens)
-        self.reader = new_token("reader", "--role", "predict", file=tokens)
-        self.trust = ["--tls-ca", authority.ca, "--tls-cert", certificate, "--tls-key", key]
-        flags = [f"--store={postgres.uri}", f"--tls_cert={certificate}", f"--tls_key={key}",
-                 f"--tls_client_ca={authority.ca}", f"--auth_tokens_file={tokens}"]
+        self.postgres = Postgres()
+        self.addCleanup(self.postgres.stop)
+        self.authority = Authority()
+        self.addCleanup(self.authority.__exit__)
+
+    def serve(self, *flags):
+        self.certificate, self.key = self.authority.sign("replica")
+        flags = [f"--store={self.postgres.uri}", f"--tls_cert={self.certificate}", f"--tls_key={self.key}",
+                 f"--tls_client_ca={self.authority.ca}", *flags]
         self.replicas = []
         for _ in range(2):
             port = free_port()  # the others are told before it is bound
             self.replicas.append(self.server(*flags, f"--advertise=localhost:{port}", listen=f"127.0.0.1:{port}"))
+
+    def as_caller(self, certificate, key):
+        return ["--tls-ca", self.authority.ca, "--tls-cert", certificate, "--tls-key", key]
+
+
+class TokensTest(TwoReplicas):
+    def setUp(self):
+        super().setUp()
+        tokens = self.authority.path("tokens")
+        self.admin = new_token("admin", "--role", "admin", file=tokens)
+        self.reader = new_token("reader", "--role", "predict", file=tokens)
+        self.serve(f"--auth_tokens_file={tokens}")
+        self.trust = self.as_caller(self.certificate, self.key)
 
     def test_calls_reach_the_writer_as_the_callers_own(self):
         rows = self.file("rows.csv", table(64))
@@ -53,6 +72,80 @@ class ReplicasTest(ServerTest):
         self.assertGreater(forwarded, 0)
         for replica in self.replicas:
             self.assertNotIn(self.admin, "".join(replica.log))
+
+    def test_rest_reaches_the_writer_as_the_callers_own(self):
+        rows = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
+        for i, replica in enumerate(self.replicas):  # a lazy model's width is fixed where it is written
+            self.replicas[0].cli(*self.trust, "--token", self.admin, "create", f"lazy-{i}")
+            eventually(lambda r=replica, m=f"lazy-{i}": m in r.cli(*self.trust, "--token", self.reader, "list"),
+                       "the model is known")
+            asked = urllib.request.Request(f"http://127.0.0.1:{replica.metrics_port}/v2/models/lazy-{i}/infer",
+                                           json.dumps(rows).encode(), {"Authorization": f"Bearer {self.reader}"})
+            with urllib.request.urlopen(asked, timeout=20) as answer:
+                self.assertEqual(json.load(answer)["model_name"], f"lazy-{i}")
+
+
+class CertificatesTest(TwoReplicas):
+    """Callers that are known by their certificates alone."""
+
+    def setUp(self):
+        super().setUp()
+        self.serve("--max_calls_in_flight=1")
+        self.feeder = self.authority.sign("feeder")
+        self.secret = subprocess.run(["psql", "-At", "-c", "select value from lazynorm.secret", self.postgres.uri],
+                                     capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+
+    def audit(self, count):
+        """What all replicas say of freezing, once they have said so much."""
+        def lines():
+            log = [line for replica in self.replicas for line in replica.log]
+            return [line[line.index("event=audit"):].strip() for line in log if "/FreezeStatistics " in line]
+        eventually(lambda: len(lines()) >= count, f"{count} lines of the audit")
+        self.assertEqual(len(lines()), count)
+        return lines()
+
+    def freeze(self, replica, model, *metadata):
+        """As whoever has the feeder's certificate, and more to say of itself. The call's code."""
+        certificate, key, ca = (pathlib.Path(path).read_bytes() for path in (*self.feeder, self.authority.ca))
+        credentials = grpc.ssl_channel_credentials(ca, key, certificate)
+        request = b"\x0a" + bytes([len(model)]) + model.encode()
+        with grpc.secure_channel(replica.address, credentials) as channel:
+            call = channel.unary_unary("/lazynorm.v1.ModelService/FreezeStatistics")
+            try:
+                return call.with_call(request, metadata=metadata, timeout=20)[1].code()
+            except grpc.RpcError as error:
+                return error.code()
+
+    def test_each_call_is_audited_once_as_its_callers_own_wherever_it_is_done(self):
+        caller = self.as_caller(*self.feeder)
+        for model in MODELS:
+            self.replicas[0].cli(*caller, "create", model)
+            for replica in self.replicas:
+                eventually(lambda r=replica, m=model: m in r.cli(*caller, "list"), "the model is known")
+                self.assertEqual(self.freeze(replica, model), grpc.StatusCode.OK)
+        lines = self.audit(2 * len(MODELS))
+        for line in lines:
+            self.assertIn('caller="certificate:feeder" ', line)
+            self.assertRegex(line, r'code=OK( writer="localhost:\d+")?$')
+        series = 'lazynorm_forwarded_total{grpc_method="FreezeStatistics"}'
+        taken = sum(replica.series().get(series, 0) for replica in self.replicas)
+        self.assertGreater(taken, 0)
+        self.assertEqual(len([line for line in lines if "writer=" in line]), taken)
+        self.assertNotIn("certificate:replica", "".join(line for replica in self.replicas for line in replica.log))
+
+    def test_a_caller_that_says_a_replica_had_brought_it_is_not_believed(self):
+        self.replicas[0].cli(*self.as_caller(*self.feeder), "create", "m")
+        writer = self.replicas[0]
+        for guess in ("1", "", self.secret[:-1], self.secret[::-1]):
+            self.assertEqual(self.freeze(writer, "m", ("lazynorm-forwarded", guess)), grpc.StatusCode.OK)
+        self.audit(4)
+        # Only who knows it is believed, and then has no line here.
+        self.assertRegex(self.secret, "^[0-9a-f]{64}$")
+        self.freeze(writer, "m", ("lazynorm-forwarded", self.secret))
+        self.freeze(writer, "m")
+        self.audit(5)
+        for replica in self.replicas:
+            self.assertNotIn(self.secret, "".join(replica.log))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 // Several servers over one store, as their callers see them.
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <spdlog/sinks/ringbuffer_sink.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/support/memory_cluster.h"
@@ -48,8 +50,9 @@ class ClusterTest : public ServerFixture {
   void SetUp() override {
     for (int i = 0; i < 3; ++i) nodes_.push_back(StartNode());
   }
+  virtual Options NodeOptions() { return TestOptions(); }
   Node StartNode(const std::string& models_dir = "") {
-    Options options = TestOptions();
+    Options options = NodeOptions();
     options.models_dir = models_dir;
     options.listen = {absl::StrCat("127.0.0.1:", FreePort())};
     options.lease_timeout = absl::Seconds(1);
@@ -265,15 +268,108 @@ TEST_F(ClusterTest, AStreamIsTrainedOnInOrderWhereverItsModelsAre) {
   EXPECT_EQ(a().Get("m")->step(), 20);
 }
 
+// A step that says of itself that another server has brought it.
+ErrorDetails TrainAsBrought(Connection& to, const std::string& secret) {
+  grpc::ClientContext context;
+  context.AddMetadata("lazynorm-forwarded", secret);
+  v1::TrainResponse response;
+  return DetailsOf(to.training->Train(&context, RandomStep("m", 4, 3, 1), &response));
+}
+
 TEST_F(ClusterTest, ACallGoesOneHopAtMost) {
   Make("m");
+  const absl::Time begin = absl::Now();
+  EXPECT_EQ(TrainAsBrought(b(), cluster_.secret),
+            Error(grpc::StatusCode::UNAVAILABLE, "NO_WRITER"));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(1));
+}
+
+TEST_F(ClusterTest, WhoDoesNotKnowTheSecretIsAnOrdinaryCaller) {
+  Make("m");
+  std::string almost = cluster_.secret;
+  almost.back() ^= 1;
+  for (const std::string& secret : {std::string("1"), std::string(), almost, cluster_.secret + "1",
+                                    cluster_.secret.substr(1)}) {
+    EXPECT_EQ(TrainAsBrought(b(), secret).code, grpc::StatusCode::OK) << "taken to the writer";
+  }
+  EXPECT_EQ(a().Get("m")->step(), 5);
+}
+
+class AuditedClusterTest : public ClusterTest {
+ protected:
+  void SetUp() override {
+    ClusterTest::SetUp();
+    Make("m");
+    spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", log_));
+  }
+  void TearDown() override { spdlog::set_default_logger(logger_); }
+
+  // The lines of all servers since the last time.
+  std::string Audit() {
+    const std::vector<std::string> log = log_->last_formatted();
+    std::string lines;
+    for (; seen_ < log.size(); ++seen_) {
+      EXPECT_FALSE(absl::StrContains(log[seen_], cluster_.secret)) << log[seen_];
+      const size_t begin = log[seen_].find("event=audit");
+      if (begin != std::string::npos) lines += log[seen_].substr(begin);
+    }
+    return lines;
+  }
+  static std::string Line(const std::string& method, const std::string& code) {
+    return absl::StrCat("event=audit caller=\"ipv4:127.0.0.1\" method=lazynorm.v1.ModelService/",
+                        method, " model=\"m\" code=", code);
+  }
+
+ private:
+  const std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt> log_ =
+      std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(1000);
+  size_t seen_ = 0;
+  const std::shared_ptr<spdlog::logger> logger_ = spdlog::default_logger();
+};
+
+TEST_F(AuditedClusterTest, ACallHasOneLineWhereItsCallerIsKnownAndThatSaysWhoDidIt) {
+  ASSERT_TRUE(a().Freeze("m").ok());
+  EXPECT_EQ(Audit(), Line("FreezeStatistics", "OK") + "\n");
+  ASSERT_TRUE(b().Unfreeze("m").ok());
+  EXPECT_EQ(Audit(), absl::StrCat(Line("UnfreezeStatistics", "OK"),
+                                  " writer=\"127.0.0.1:", nodes_[0].server->ports()[0], "\"\n"));
+}
+
+TEST_F(AuditedClusterTest, NobodyTalksItselfOutOfTheAudit) {
   grpc::ClientContext context;
   context.AddMetadata("lazynorm-forwarded", "1");
-  v1::TrainResponse response;
-  const absl::Time begin = absl::Now();
-  const grpc::Status refused = b().training->Train(&context, RandomStep("m", 4, 3, 1), &response);
-  EXPECT_EQ(DetailsOf(refused), Error(grpc::StatusCode::UNAVAILABLE, "NO_WRITER"));
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(1));
+  v1::FreezeStatisticsRequest request;
+  request.set_model("m");
+  v1::Model model;
+  ASSERT_TRUE(a().models->FreezeStatistics(&context, request, &model).ok());
+  EXPECT_EQ(Audit(), Line("FreezeStatistics", "OK") + "\n");
+}
+
+class LimitedClusterTest : public ClusterTest {
+ protected:
+  Options NodeOptions() override {
+    Options options = TestOptions();
+    options.max_calls_in_flight = 1;
+    return options;
+  }
+};
+
+TEST_F(LimitedClusterTest, ACallCountsOnceWhereItsCallerCameIn) {
+  Make("m");
+  ASSERT_TRUE(a().Train(RandomStep("m", 4, 3, 1)).ok());
+  grpc::ClientContext context;
+  v1::WatchModelRequest watch;
+  watch.set_model("m");
+  auto watching = a().models->WatchModel(&context, watch);
+  v1::ModelStatus status;
+  ASSERT_TRUE(watching->Read(&status));
+  const ErrorDetails limited = Error(grpc::StatusCode::RESOURCE_EXHAUSTED, "RATE_LIMITED");
+  EXPECT_EQ(DetailsOf(a().Train(RandomStep("m", 4, 3, 1)).status), limited);
+  EXPECT_EQ(TrainAsBrought(a(), "1"), limited);
+  const auto trained = b().Train(RandomStep("m", 4, 3, 1));
+  EXPECT_TRUE(trained.ok()) << trained.status.error_message();
+  context.TryCancel();
+  watching->Finish();
 }
 
 TEST_F(ClusterTest, WithoutAWriterACallWaitsALittleAndIsTold) {

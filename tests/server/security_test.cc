@@ -1,7 +1,6 @@
 // Tokens, roles, patterns, limits of each caller and the audit, over a real socket.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <openssl/sha.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
 
@@ -11,11 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "inference/inference_service.grpc.pb.h"
 #include "tests/support/server_fixture.h"
+#include "tests/support/token_line.h"
 
 namespace lazynorm {
 namespace {
@@ -30,20 +29,12 @@ const ErrorDetails kUnauthenticated = Error(StatusCode::UNAUTHENTICATED, "UNAUTH
 const ErrorDetails kDenied = Error(StatusCode::PERMISSION_DENIED, "PERMISSION_DENIED");
 const ErrorDetails kLimited = Error(StatusCode::RESOURCE_EXHAUSTED, "RATE_LIMITED");
 
-// A line of the tokens file for the token NAME-secret.
-std::string Line(const std::string& name, const std::string& role, const std::string& models = "") {
-  const std::string token = name + "-secret";
-  std::string hash(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(),
-         reinterpret_cast<unsigned char*>(hash.data()));
-  return absl::StrCat(name, " ", role, " ", absl::BytesToHexString(hash), " ", models, "\n");
-}
-
 class SecurityTest : public ServerFixture {
  protected:
   void SetUp() override {
-    Write(absl::StrCat(Line("root", "admin"), Line("reader", "predict"), Line("feeder", "train"),
-                       Line("team", "admin", "team-*"), Line("half", "train", "team-*")));
+    Write(absl::StrCat(TokenLine("root", "admin"), TokenLine("reader", "predict"),
+                       TokenLine("feeder", "train"), TokenLine("team", "admin", "team-*"),
+                       TokenLine("half", "train", "team-*")));
     Options options = TestOptions();
     options.auth_tokens_file = path_;
     Start(options);
@@ -256,7 +247,7 @@ TEST_F(SecurityTest, RestWantsTheSame) {
 TEST_F(SecurityTest, AChangedFileIsReadAndABadOneLeavesTheOld) {
   as_ = "new";
   EXPECT_EQ(Get("other").error(), kUnauthenticated);
-  Write(Line("new", "predict"));
+  Write(TokenLine("new", "predict"));
   EXPECT_TRUE(Soon([&] { return Get("other").ok(); }));
   as_ = "root";
   EXPECT_EQ(Get("other").error(), kUnauthenticated);
@@ -266,6 +257,134 @@ TEST_F(SecurityTest, AChangedFileIsReadAndABadOneLeavesTheOld) {
     absl::SleepFor(2 * Security::kLook);
     EXPECT_TRUE(Get("other").ok()) << bad;
   }
+}
+
+// Streams that are open while the tokens change.
+class RevokedTest : public SecurityTest {
+ protected:
+  // The tokens of the others stay.
+  void Become(const std::string& line) {
+    Write(TokenLine("root", "admin") + TokenLine("reader", "predict") + line);
+  }
+  template <class Stream>
+  static ErrorDetails EndOf(Stream& stream) {
+    return DetailsOf(stream->Finish());
+  }
+
+  v1::TrainResponse step_;
+  v1::PredictResponse prediction_;
+  v1::ModelStatus status_;
+  v1::EvaluateResponse scores_;
+};
+
+TEST_F(RevokedTest, TheNextMessageIsRefusedAndWhatCameBeforeIsAnswered) {
+  as_ = "feeder";
+  grpc::ClientContext context;
+  Sign(context);
+  auto stream = client().training->TrainStream(&context);
+  ASSERT_TRUE(stream->Write(RandomStep("other", 4, 2, 1)));
+  ASSERT_TRUE(stream->Read(&step_));
+  Become("");
+  int steps = 1;
+  while (stream->Write(RandomStep("other", 4, 2, 1)) && stream->Read(&step_)) ++steps;
+  EXPECT_EQ(EndOf(stream), kUnauthenticated);
+  as_ = "root";
+  EXPECT_EQ(Get("other")->step(), steps);
+}
+
+TEST_F(RevokedTest, StreamsThatSendNothingOrOnlySendEndByThemselves) {
+  ASSERT_EQ(Predict("other").code, StatusCode::OK);
+  as_ = "feeder";
+  grpc::ClientContext contexts[3];
+  for (grpc::ClientContext& context : contexts) Sign(context);
+  auto idle = client().prediction->PredictStream(&contexts[0]);
+  ASSERT_TRUE(idle->Write(RandomQuery("other", 1, 2, 1)));
+  ASSERT_TRUE(idle->Read(&prediction_));
+  auto scored = client().prediction->EvaluateStream(&contexts[1], &scores_);
+  ASSERT_TRUE(scored->Write(AsEvaluation(RandomStep("other", 4, 2, 1))));
+  v1::WatchModelRequest watch;
+  watch.set_model("other");
+  auto watching = client().models->WatchModel(&contexts[2], watch);
+  ASSERT_TRUE(watching->Read(&status_));
+  const absl::Time begin = absl::Now();
+  Become("");
+  EXPECT_FALSE(idle->Read(&prediction_));
+  EXPECT_EQ(EndOf(idle), kUnauthenticated);
+  EXPECT_EQ(EndOf(scored), kUnauthenticated);
+  while (watching->Read(&status_)) {
+  }
+  EXPECT_EQ(EndOf(watching), kUnauthenticated);
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+}
+
+TEST_F(RevokedTest, AnExportIsNotFinished) {
+  ASSERT_TRUE(Create("large", "mlp { hidden: 2000 hidden: 2000 }").ok());
+  ASSERT_EQ(Predict("large").code, StatusCode::OK);
+  as_ = "feeder";
+  grpc::ClientContext context;
+  Sign(context);
+  v1::ExportModelRequest request;
+  request.set_model("large");
+  request.set_format(v1::EXPORT_FORMAT_SAFETENSORS);
+  auto stream = client().models->ExportModel(&context, request);
+  v1::ExportModelResponse piece;
+  ASSERT_TRUE(stream->Read(&piece));
+  size_t bytes = piece.data().size();
+  Become("");
+  absl::SleepFor(absl::Seconds(4));  // nobody reads on meanwhile
+  while (stream->Read(&piece)) bytes += piece.data().size();
+  EXPECT_EQ(EndOf(stream), kUnauthenticated);
+  EXPECT_LT(bytes, 16'000'000u);
+}
+
+TEST_F(RevokedTest, WhoMayLessHearsSo) {
+  as_ = "half";
+  grpc::ClientContext contexts[3];
+  for (grpc::ClientContext& context : contexts) Sign(context);
+  auto training = client().training->TrainStream(&contexts[2]);
+  ASSERT_TRUE(training->Write(RandomStep("team-a", 4, 2, 1)));
+  ASSERT_TRUE(training->Read(&step_));
+  Become(TokenLine("half", "predict", "team-*"));
+  EXPECT_FALSE(training->Read(&step_));
+  EXPECT_EQ(EndOf(training), kDenied);
+  v1::WatchModelRequest watch;
+  watch.set_model("team-a");
+  auto watching = client().models->WatchModel(&contexts[0], watch);
+  ASSERT_TRUE(watching->Read(&status_));
+  auto predicting = client().prediction->PredictStream(&contexts[1]);
+  Become(TokenLine("half", "predict", "other"));
+  while (watching->Read(&status_)) {
+  }
+  EXPECT_EQ(EndOf(watching), kDenied);
+  // This one may go on, with what it may use now.
+  ASSERT_TRUE(predicting->Write(RandomQuery("other", 1, 2, 1)));
+  EXPECT_TRUE(predicting->Read(&prediction_));
+  ASSERT_TRUE(predicting->Write(RandomQuery("team-a", 1, 2, 1)));
+  EXPECT_FALSE(predicting->Read(&prediction_));
+  EXPECT_EQ(EndOf(predicting), kDenied);
+}
+
+TEST_F(RevokedTest, TheStreamsOfOthersStay) {
+  ASSERT_EQ(Predict("other").code, StatusCode::OK);
+  as_ = "reader";
+  grpc::ClientContext contexts[2];
+  Sign(contexts[0]);
+  auto stays = client().prediction->PredictStream(&contexts[0]);
+  as_ = "feeder";
+  Sign(contexts[1]);
+  auto ends = client().prediction->PredictStream(&contexts[1]);
+  for (auto* stream : {&stays, &ends}) {
+    ASSERT_TRUE((*stream)->Write(RandomQuery("other", 1, 2, 1)));
+    ASSERT_TRUE((*stream)->Read(&prediction_));
+  }
+  Become("");
+  EXPECT_FALSE(ends->Read(&prediction_));
+  EXPECT_EQ(EndOf(ends), kUnauthenticated);
+  absl::SleepFor(absl::Milliseconds(1200));  // the next look at all streams
+  ASSERT_TRUE(stays->Write(RandomQuery("other", 1, 2, 1)));
+  EXPECT_TRUE(stays->Read(&prediction_));
+  stays->WritesDone();
+  EXPECT_EQ(EndOf(stays).code, StatusCode::OK);
 }
 
 TEST_F(SecurityTest, LifeCycleCallsLeaveALineAndNoLineASecret) {

@@ -24,6 +24,8 @@ class MemoryCluster {
   // One replica's store, alive until it is lost or destroyed.
   std::unique_ptr<Member> Join(std::string address);
 
+  const std::string secret = "what only the database and its replicas know";
+
  private:
   struct Place {
     int64_t holder = 0, epoch = 0, heir = 0;
@@ -68,6 +70,7 @@ class MemoryCluster::Member : public Store, public Cluster {
 
   Cluster* cluster() override { return this; }
   int64_t self() const override { return id_; }
+  const std::string& secret() const override { return cluster_.secret; }
 
   absl::StatusOr<std::vector<Replica>> Replicas() override {
     if (cut_) return StoreFailed("cut off");

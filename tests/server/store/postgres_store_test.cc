@@ -13,64 +13,12 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/time/clock.h"
 #include "server/store/postgres_schema.h"
-#include "tests/server/store/testing.h"
+#include "tests/server/store/postgres_fixture.h"
 
 namespace lazynorm {
 namespace {
-
-class PostgresStoreTest : public testing::Test {
- protected:
-  absl::StatusOr<std::unique_ptr<Store>> Open(StoreOptions options = {}) {
-    return OpenStore(uri_, std::move(options));
-  }
-  std::unique_ptr<Store> MustOpen(StoreOptions options = {}) {
-    auto store = Open(std::move(options));
-    EXPECT_TRUE(store.ok()) << store.status();
-    return *std::move(store);
-  }
-  // A store whose lease is short, so that it is quickly lost.
-  std::unique_ptr<Store> MustOpenShort() {
-    StoreOptions options;
-    options.lease_timeout = absl::Milliseconds(600);
-    options.hooks.on_fatal = [](const std::string& text) { ADD_FAILURE() << text; };
-    return MustOpen(std::move(options));
-  }
-  static std::unique_ptr<Journal> Create(Store& store, absl::string_view model) {
-    auto journal = store.Create(model, RecordOf(0));
-    EXPECT_TRUE(journal.ok()) << journal.status();
-    return *std::move(journal);
-  }
-  std::string Sql(const std::string& sql) const {
-    return PostgresServer::Query(uri_, "set search_path = lazynorm; " + sql);
-  }
-  int64_t Number(const std::string& sql) const {
-    int64_t number = -1;
-    EXPECT_TRUE(absl::SimpleAtoi(Sql(sql), &number)) << sql;
-    return number;
-  }
-  static bool Within(absl::Duration time, const std::function<bool()>& holds) {
-    const absl::Time deadline = absl::Now() + time;
-    while (!holds()) {
-      if (absl::Now() > deadline) return false;
-      absl::SleepFor(absl::Milliseconds(5));
-    }
-    return true;
-  }
-  static Holding HoldingOf(Store& store, absl::string_view model) {
-    const auto holdings = store.cluster()->Holdings();
-    EXPECT_TRUE(holdings.ok()) << holdings.status();
-    for (const Holding& holding : *holdings) {
-      if (holding.model == model) return holding;
-    }
-    ADD_FAILURE() << "no holding of " << model;
-    return {};
-  }
-
-  const std::string uri_ = Postgres().NewDatabase();
-};
 
 TEST_F(PostgresStoreTest, ReplicasSeeEachOtherAndWhoHoldsWhat) {
   const auto a = MustOpen({.advertise = "a:1"});
@@ -97,6 +45,36 @@ TEST_F(PostgresStoreTest, ReplicasSeeEachOtherAndWhoHoldsWhat) {
   EXPECT_EQ(history.steps(), "0 1 2 3 4");
   EXPECT_EQ(HoldingOf(*a, "m").holder, id_a);
   EXPECT_EQ(HoldingOf(*a, "m").epoch, holding.epoch + 1);
+}
+
+TEST_F(PostgresStoreTest, ReplicasOfOneDatabaseShareASecretOfItsOwn) {
+  std::string secret;
+  {
+    const auto a = MustOpen(), b = MustOpen();
+    secret = a->cluster()->secret();
+    EXPECT_EQ(secret.size(), 64u);
+    EXPECT_EQ(b->cluster()->secret(), secret);
+  }
+  EXPECT_EQ(MustOpen()->cluster()->secret(), secret) << "it stays";
+  const auto other = OpenStore(Postgres().NewDatabase(), {});
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_NE((*other)->cluster()->secret(), secret);
+  Sql("delete from secret");
+  const absl::Status refused = Open().status();
+  EXPECT_TRUE(absl::StrContains(refused.message(), "table secret")) << refused;
+}
+
+TEST_F(PostgresStoreTest, ADatabaseOfTheFirstFormatIsTakenOver) {
+  {
+    auto pg = Pg::Connect({.uri = uri_});
+    ASSERT_TRUE(pg.ok()) << pg.status();
+    ASSERT_TRUE(Migrate(**pg, {PgMigrations()[0]}).ok());
+  }
+  Sql("insert into replica(address) values('a:1')");
+  const auto a = MustOpen();
+  EXPECT_EQ(a->cluster()->secret().size(), 64u);
+  EXPECT_EQ(Number("select max(version) from format"), static_cast<int64_t>(PgMigrations().size()));
+  EXPECT_TRUE(AppendAndWait(*Create(*a, "m"), Records(1, 1)).ok());
 }
 
 TEST_F(PostgresStoreTest, AReleasedModelIsAnybodysAndItsOldJournalMayNotWrite) {
