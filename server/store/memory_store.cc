@@ -66,6 +66,13 @@ absl::StatusOr<std::shared_ptr<MemoryStore::Model>> MemoryStore::Find(
   return found->second;
 }
 
+absl::StatusOr<MemoryStore::Model> MemoryStore::CopyOf(absl::string_view model) const {
+  MutexLock lock(&mutex_);
+  const absl::StatusOr<std::shared_ptr<Model>> found = Find(model);
+  if (!found.ok()) return found.status();
+  return **found;
+}
+
 absl::Status MemoryStore::Check(const Model& model, int64_t journal) {
   if (!model.broken.ok()) return model.broken;
   if (model.journals != journal) return absl::AbortedError("the model was opened again");
@@ -194,44 +201,34 @@ absl::StatusOr<Position> MemoryStore::Read(absl::string_view name, const Model& 
 
 absl::StatusOr<Position> MemoryStore::ReadFrom(absl::string_view model, const Position& from,
                                                const Reader& reader) const {
-  Model copy;
-  {
-    MutexLock lock(&mutex_);
-    const absl::StatusOr<std::shared_ptr<Model>> found = Find(model);
-    if (!found.ok()) return found.status();
-    copy = **found;
-  }
-  return Read(model, copy, from, reader);
+  const absl::StatusOr<Model> copy = CopyOf(model);
+  if (!copy.ok()) return copy.status();
+  return Read(model, *copy, from, reader);
 }
 
 absl::Status MemoryStore::ReadAt(absl::string_view model, int64_t step,
                                  const Reader& reader) const {
-  Model copy;
-  {
-    MutexLock lock(&mutex_);
-    absl::StatusOr<std::shared_ptr<Model>> found = Find(model);
-    if (!found.ok()) return found.status();
-    copy = **found;
-  }
+  const absl::StatusOr<Model> copy = CopyOf(model);
+  if (!copy.ok()) return copy.status();
   int64_t last = 0, newest = -1;
-  for (const auto& [at, record] : copy.records) {
+  for (const auto& [at, record] : copy->records) {
     newest = std::max(newest, at.step);
     if (at.step == step) last = at.seq;
   }
-  for (const Snapshot& snapshot : copy.snapshots) {
+  for (const Snapshot& snapshot : copy->snapshots) {
     newest = std::max(newest, snapshot.at.step);
     if (snapshot.at.step == step) last = std::max(last, snapshot.at.seq);
   }
   if (last == 0) return NoSuchStep(model, step, newest);
-  const auto base = std::find_if(copy.snapshots.rbegin(), copy.snapshots.rend(),
+  const auto base = std::find_if(copy->snapshots.rbegin(), copy->snapshots.rend(),
                                  [last](const Snapshot& s) { return s.at.seq <= last; });
   int64_t seq = 0;
   absl::Status status;
-  if (base != copy.snapshots.rend()) {
+  if (base != copy->snapshots.rend()) {
     seq = base->at.seq;
     if (reader.on_snapshot) status = reader.on_snapshot(*base);
   }
-  for (const auto& [at, record] : copy.records) {
+  for (const auto& [at, record] : copy->records) {
     if (!status.ok()) return status;
     if (at.seq > seq && at.seq <= last && reader.on_record) status = reader.on_record(at, record);
   }
@@ -240,28 +237,23 @@ absl::Status MemoryStore::ReadAt(absl::string_view model, int64_t step,
 
 absl::StatusOr<Position> MemoryStore::ReadHistory(absl::string_view model,
                                                   const Reader& reader) const {
-  Model copy;
-  {
-    MutexLock lock(&mutex_);
-    const absl::StatusOr<std::shared_ptr<Model>> found = Find(model);
-    if (!found.ok()) return found.status();
-    copy = **found;
-  }
+  const absl::StatusOr<Model> copy = CopyOf(model);
+  if (!copy.ok()) return copy.status();
   std::vector<Manifest> manifests;
-  for (const Snapshot& snapshot : copy.snapshots) {
+  for (const Snapshot& snapshot : copy->snapshots) {
     manifests.push_back(ManifestOf(static_cast<int64_t>(manifests.size()), snapshot));
   }
-  bool whole = !copy.records.empty();
+  bool whole = !copy->records.empty();
   if (whole) {
-    const auto& [at, record] = copy.records.front();
+    const auto& [at, record] = copy->records.front();
     whole = at.chain == NextChain(FirstChain(model), record, ContentHash(record.payload));
   }
   return ReadWholeHistory(
       model, manifests, whole,
-      [&](const Manifest& m) { return copy.snapshots[static_cast<size_t>(m.model_id)].bytes; },
+      [&](const Manifest& m) { return copy->snapshots[static_cast<size_t>(m.model_id)].bytes; },
       [&](const Position& from, const Reader& records) -> absl::StatusOr<Position> {
         Position end = from;
-        for (const auto& [at, record] : copy.records) {
+        for (const auto& [at, record] : copy->records) {
           if (at.seq <= from.seq) continue;
           absl::Status status = records.on_record(at, record);
           if (!status.ok()) return status;

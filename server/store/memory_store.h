@@ -48,6 +48,7 @@ class MemoryStore : public Store {
     std::vector<std::pair<CheckpointInfo, Snapshot>> checkpoints;
   };
 
+  absl::StatusOr<Model> CopyOf(absl::string_view model) const;
   absl::StatusOr<std::shared_ptr<Model>> Find(absl::string_view model) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The committer thread's part of Journal::Append.
