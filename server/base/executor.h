@@ -18,7 +18,8 @@ namespace lazynorm {
 // meanwhile, before the threads end.
 class Executor {
  public:
-  // `threads` is at least 1. `nice`: how far they give way to other threads, 0 to 19, as nice(2).
+  // `threads` is at least 1. `nice`: how far they give way to other threads, 0 to 19, as nice(2);
+  // above 0 they are also interrupted by any other thread that has something to do.
   explicit Executor(int threads, int nice = 0);
   // Stops.
   ~Executor();

@@ -12,6 +12,7 @@
 #include "client/status.h"
 #include "lazynorm/v1/prediction_service.grpc.pb.h"
 #include "model/status_macros.h"
+#include "server/base/executor.h"
 #include "tests/bench/loops.h"
 #include "tests/bench/median.h"
 
@@ -23,13 +24,13 @@ constexpr int kServers = 5;
 constexpr int kTriesEach = 30;
 constexpr int kWindow = 16;
 
-// Trains a model until it is stopped.
+// Trains a model until it is stopped, over a connection of its own.
 class Training {
  public:
   // `per_second` of the steps is known when this has ended.
   Training(const Server& server, const std::string& model, const Shape& shape)
       : thread_([this, &server, model, shape] {
-          const Loop loop = TrainStreamLoop(server, model, shape, kWindow);
+          const Loop loop = TrainStreamLoop(server, model, shape, kWindow, Connect(server));
           while (!stop_) {
             const auto result = loop.run(LoadMeter(*server.process, absl::Milliseconds(100)));
             if (!result.ok()) return;
@@ -51,6 +52,24 @@ class Training {
   std::thread thread_;
 };
 
+// Keeps a core busy until it is gone, as a trainer does, but with nothing to say to anybody: what
+// the kernel alone makes of a thread that gives way.
+class BusyThread {
+ public:
+  BusyThread() : executor_(1, kTrainersGiveWay) {
+    executor_.Run([this] {
+      while (!stop_) {
+      }
+    });
+  }
+  ~BusyThread() { stop_ = true; }
+
+ private:
+  static constexpr int kTrainersGiveWay = 10;
+  std::atomic<bool> stop_ = false;
+  Executor executor_;
+};
+
 absl::StatusOr<double> PredictMillis(v1::PredictionService::Stub& stub,
                                      const v1::PredictRequest& request) {
   grpc::ClientContext context;
@@ -60,30 +79,43 @@ absl::StatusOr<double> PredictMillis(v1::PredictionService::Stub& stub,
   return absl::ToDoubleMilliseconds(absl::Now() - begin);
 }
 
-// What each round gave, alone and beside the training.
+absl::StatusOr<LoadResult> RunBeside(const BenchOptions& options, const Loop& loop) {
+  absl::SleepFor(options.time / 4);
+  return loop.run(LoadMeter(*loop.server->process, options.time));
+}
+
+Row RatiosToAlone(const Loop& beside, const Loop& alone) {
+  return {.what = alone.what,
+          .who = beside.who,
+          .values = {{"p50 ratio", MedianRatio(beside, alone, &LoadResult::p50_us)},
+                     {"p99 ratio", MedianRatio(beside, alone, &LoadResult::p99_us)}}};
+}
+
+// What each round gave, alone, beside a thread that is merely busy, and beside the training.
 absl::Status Beside(const BenchOptions& options, const Server& server, const Shape& shape,
                     std::vector<Row>& rows) {
   Loop alone = PredictLoop(server, {"small"}, 1, Shapes()[0].in, 1);
-  Loop beside = alone;
+  Loop busy = alone, beside = alone;
   alone.who = "alone";
+  busy.who = "beside a loop";
   beside.who = absl::StrCat("beside ", shape.name);
   std::vector<double> steps;
   for (int round = 0; round < options.rounds; ++round) {
     ASSIGN_OR_RETURN(const LoadResult before, alone.run(LoadMeter(*server.process, options.time)));
     alone.results.push_back(before);
+    {
+      BusyThread thread;
+      ASSIGN_OR_RETURN(const LoadResult during, RunBeside(options, busy));
+      busy.results.push_back(during);
+    }
     Training training(server, "trained", shape);
-    absl::SleepFor(options.time / 4);
-    ASSIGN_OR_RETURN(const LoadResult during, beside.run(LoadMeter(*server.process, options.time)));
+    ASSIGN_OR_RETURN(const LoadResult during, RunBeside(options, beside));
     beside.results.push_back(during);
     steps.push_back(training.Stop());
   }
-  rows.push_back(ToRow(alone));
-  rows.push_back(ToRow(beside));
-  rows.push_back({.what = alone.what,
-                  .who = beside.who,
-                  .values = {{"p50 ratio", MedianRatio(beside, alone, &LoadResult::p50_us)},
-                             {"p99 ratio", MedianRatio(beside, alone, &LoadResult::p99_us)},
-                             {"steps per second", Median(steps)}}});
+  for (const Loop* loop : {&alone, &busy, &beside}) rows.push_back(ToRow(*loop));
+  for (const Loop* loop : {&busy, &beside}) rows.push_back(RatiosToAlone(*loop, alone));
+  rows.back().values.emplace_back("steps per second", Median(steps));
   return absl::OkStatus();
 }
 

@@ -127,9 +127,10 @@ Loop TrainLoop(const Server& server, const std::string& model, const Shape& shap
           }};
 }
 
-Loop TrainStreamLoop(const Server& server, const std::string& model, const Shape& shape,
-                     int window) {
-  const TrainStub stub = v1::TrainingService::NewStub(server.channel);
+Loop TrainStreamLoop(const Server& server, const std::string& model, const Shape& shape, int window,
+                     std::shared_ptr<grpc::Channel> channel) {
+  if (channel == nullptr) channel = server.channel;
+  const TrainStub stub = v1::TrainingService::NewStub(channel);
   return {.what = absl::StrCat("TrainStream ", Size(shape.rows, shape.in), ", window ", window),
           .server = &server,
           .who = "bare client",

@@ -46,8 +46,9 @@ Loop OpenPredictLoop(const Server& server, const std::string& model, int rows, i
 Loop PredictStreamLoop(const Server& server, const std::string& model, int rows, int columns,
                        int window);
 Loop TrainLoop(const Server& server, const std::string& model, const Shape& shape, int in_flight);
-Loop TrainStreamLoop(const Server& server, const std::string& model, const Shape& shape,
-                     int window);
+// Over the server's channel, or another to it.
+Loop TrainStreamLoop(const Server& server, const std::string& model, const Shape& shape, int window,
+                     std::shared_ptr<grpc::Channel> channel = nullptr);
 // With what the command-line client trains with.
 Loop ClientTrainLoop(const Server& server, const std::string& model, const Shape& shape,
                      int window);

@@ -1,8 +1,12 @@
 #include "server/base/executor.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -54,6 +58,33 @@ TEST(ExecutorTest, ThreadsWorkAtTheSameTime) {
   }
   executor.Stop();
   EXPECT_EQ(arrived, 2);
+}
+
+// Of the thread that asks: as far as sched_getattr(2) tells it, what begins every version of its
+// answer.
+struct Scheduling {
+  uint32_t size, policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t slice_ns, deadline_ns, period_ns;
+};
+
+Scheduling SchedulingOf(Executor& executor) {
+  Scheduling scheduling{};
+  executor.Run([&] { syscall(SYS_sched_getattr, 0, &scheduling, sizeof(scheduling), 0); });
+  executor.Stop();
+  return scheduling;
+}
+
+TEST(ExecutorTest, ThreadsThatGiveWayTakeALongerSlice) {
+  Executor eager(1), patient(1, 7);
+  const Scheduling first = SchedulingOf(eager), second = SchedulingOf(patient);
+  EXPECT_EQ(first.nice, getpriority(PRIO_PROCESS, 0));
+  EXPECT_EQ(second.nice, 7);
+  EXPECT_EQ(second.policy, first.policy);
+  // Before 6.12 Linux had no slices, and tells of none.
+  EXPECT_TRUE(first.slice_ns == 0 || second.slice_ns > 10 * first.slice_ns) << second.slice_ns;
 }
 
 TEST(ExecutorTest, PartsRunOnceEachAndAllBeforeTheReturn) {
