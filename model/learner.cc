@@ -6,6 +6,7 @@
 #include <utility>
 #include <variant>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "model/errors.h"
 #include "model/kernels.h"
@@ -271,7 +272,8 @@ double Learner::Prequential(const Batch& batch, ConstMatrixView served) {
   if (several) std::fill_n(sum, rows * outputs, 0.0);
   ConstMatrixView out;
   for (size_t k = 0; k < experts_.size(); ++k) {
-    const StepContext predict{Mode::kEval, RandomOf(0, 0), experts_[k].state, experts_[k].next[0]};
+    const StepContext predict{Mode::kEval, RandomOf(0, 0), experts_[k].state,
+                              experts_[k].next[0].network};
     out = network_->Forward(predict, batch.features);
     predicted_ = !several;
     if (!several) break;
@@ -317,13 +319,11 @@ double Learner::OwnLoss(ConstMatrixView out, const Batch& own, double loss) {
 absl::StatusOr<double> Learner::Update(Expert& expert, int update, const Random& random,
                                        const Batch& rows, const Batch& own, Mode mode) {
   const int to = update % 2;
-  const NetworkState& from = update == 0 ? expert.state : expert.next[1 - to];
-  const OptimizerState& moments = update == 0 ? expert.moments : expert.next_moments[1 - to];
-  NetworkState& next = expert.next[to];
-  if (next.parameters.size() != from.parameters.size()) {
-    next = from;
-    expert.next_moments[to] = moments;
-  }
+  const NetworkState& from = update == 0 ? expert.state : expert.next[1 - to].network;
+  const OptimizerState& moments = update == 0 ? expert.moments : expert.next[1 - to].optimizer;
+  SpareState& spare = expert.next[to];
+  if (spare.empty()) spare = SpareStates::OfProcess().Take(from, moments);
+  NetworkState& next = spare.network;
   const StepContext step{mode, random, from, next, /*again=*/predicted_ && update == 0};
   const ConstMatrixView out = network_->Forward(step, rows.features);
   MatrixView gradient = network_->OutputGradient(rows.rows());
@@ -338,7 +338,7 @@ absl::StatusOr<double> Learner::Update(Expert& expert, int update, const Random&
   if (!std::isfinite(norm)) return NonFiniteStep("the gradient");
   if (!expert.optimizer.Step(from.parameters, gradients,
                              ClipFactor(norm, spec_.learning.clip_grad_norm), moments,
-                             next.parameters, expert.next_moments[to])) {
+                             next.parameters, spare.optimizer)) {
     return NonFiniteStep("a parameter or its moments");
   }
   if (mode == Mode::kTrain && !FitFloat(next.statistics)) {
@@ -367,6 +367,7 @@ absl::StatusOr<double> Learner::LearnExpert(int k, const Batch& batch, Mode mode
 
 // Every expert writes its new state beside the old one; all are taken only when all are finite.
 absl::StatusOr<StepResult> Learner::Learn(const Batch& batch, Mode mode, ConstMatrixView served) {
+  const absl::Cleanup give_back = [this] { GiveBackSpares(); };
   StepResult result{.step = step_ + 1};
   if (spec_.learning.normalize_targets) {
     own_rows_.Clear();
@@ -398,11 +399,12 @@ absl::StatusOr<StepResult> Learner::Learn(const Batch& batch, Mode mode, ConstMa
 void Learner::Commit(const Batch& batch) {
   for (size_t k = 0; k < experts_.size(); ++k) {
     Expert& e = experts_[k];
-    std::swap(e.state.parameters, e.next[e.last].parameters);
-    std::swap(e.state.statistics, e.next[e.last].statistics);
-    std::swap(e.state.counters, e.next[e.last].counters);
-    std::swap(e.moments.moments, e.next_moments[e.last].moments);
-    std::swap(e.moments.steps, e.next_moments[e.last].steps);
+    SpareState& next = e.next[e.last];
+    std::swap(e.state.parameters, next.network.parameters);
+    std::swap(e.state.statistics, next.network.statistics);
+    std::swap(e.state.counters, next.network.counters);
+    std::swap(e.moments.moments, next.optimizer.moments);
+    std::swap(e.moments.steps, next.optimizer.steps);
     e.replay.Add(batch, Random(spec_.seed).Stream(kKept).Stream(k));
   }
   next_hedge_.Weigh(spec_.learning.hedge_rate);
@@ -415,6 +417,14 @@ void Learner::Commit(const Batch& batch) {
   diagnostics_.expert_weights = hedge_.weights();
   diagnostics_.parameter_norm =
       Norm(experts_[Leader()].state.parameters.data(), network_->parameter_count());
+}
+
+void Learner::GiveBackSpares() {
+  for (Expert& expert : experts_) {
+    for (SpareState& next : expert.next) {
+      if (!next.empty()) SpareStates::OfProcess().Give(std::exchange(next, {}));
+    }
+  }
 }
 
 std::shared_ptr<const Plan> Learner::MakePlan() const {

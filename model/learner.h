@@ -18,6 +18,7 @@
 #include "model/remembered.h"
 #include "model/replay.h"
 #include "model/request_window.h"
+#include "model/spare_states.h"
 #include "model/spec.h"
 #include "model/target_scale.h"
 
@@ -124,8 +125,8 @@ class Learner {
     OptimizerState moments;
     Reservoir replay;
     // Where a step writes, one update into the other; the last one takes the place of state.
-    NetworkState next[2];
-    OptimizerState next_moments[2];
+    // Borrowed for the step, empty between steps.
+    SpareState next[2];
     int last = 0;  // of next, after the latest update
   };
 
@@ -151,6 +152,7 @@ class Learner {
                                 const Batch& own, Mode mode);
   double OwnLoss(ConstMatrixView out, const Batch& own, double loss);
   void Commit(const Batch& batch);
+  void GiveBackSpares();
   Random RandomOf(int expert, int update) const;
   int Leader() const;
 

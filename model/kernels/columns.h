@@ -5,6 +5,10 @@
 #ifndef LAZYNORM_MODEL_KERNELS_COLUMNS_H_
 #define LAZYNORM_MODEL_KERNELS_COLUMNS_H_
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 #include <cstdint>
 
 #include "model/kernels/gemm.h"
@@ -26,6 +30,18 @@ constexpr int kAbreast = 4;
 typedef float WideFloats __attribute__((vector_size(kWide * sizeof(float))));
 typedef double WideDoubles __attribute__((vector_size(kWide * sizeof(double))));
 
+// GCC 12 on its own converts half a vector at a time. (A mask of all, as the intrinsic without one
+// is taken for a use of something undefined.)
+inline WideDoubles WidenVector(WideFloats v) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<WideDoubles>(_mm512_maskz_cvtps_pd(0xff, reinterpret_cast<__m256>(v)));
+#elif defined(__AVX__)
+  return reinterpret_cast<WideDoubles>(_mm256_cvtps_pd(reinterpret_cast<__m128>(v)));
+#else
+  return __builtin_convertvector(v, WideDoubles);
+#endif
+}
+
 // Columns side by side: how to load them as double and store them as float.
 struct Group {
   using Float = WideFloats;
@@ -36,7 +52,7 @@ struct Group {
     __builtin_memcpy(&v, p, sizeof(v));
     return v;
   }
-  static Double Widen(Float v) { return __builtin_convertvector(v, Double); }
+  static Double Widen(Float v) { return WidenVector(v); }
   static Double Load(const float* p) { return Widen(LoadFloat(p)); }
   static Double Load(const double* p) {
     Double v;
@@ -250,11 +266,17 @@ void ReluGradient(const float* x, const float* g, int64_t n, float* grad_x) {
 // hide how long an addition is.
 double SumOfSquares(const float* x, int64_t n) {
   constexpr int kSums = 32;
-  double sums[kSums] = {};
+  constexpr int kVectors = kSums / kWide;
+  WideDoubles total[kVectors] = {};
   int64_t i = 0;
   for (; i + kSums <= n; i += kSums) {
-    for (int j = 0; j < kSums; ++j) sums[j] += static_cast<double>(x[i + j]) * x[i + j];
+    for (int j = 0; j < kVectors; ++j) {
+      const WideDoubles v = Group::Load(x + i + j * kWide);
+      total[j] += v * v;
+    }
   }
+  double sums[kSums];
+  __builtin_memcpy(sums, total, sizeof(sums));
   for (int j = 0; i < n; ++i, ++j) sums[j] += static_cast<double>(x[i]) * x[i];
   for (int half = kSums / 2; half > 0; half /= 2) {
     for (int j = 0; j < half; ++j) sums[j] += sums[j + half];

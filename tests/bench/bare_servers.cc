@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "absl/synchronization/mutex.h"
 #include "lazynorm/v1/prediction_service.grpc.pb.h"
 
 namespace lazynorm {
@@ -21,10 +22,11 @@ void Answer(const v1::PredictRequest& request, v1::PredictResponse* response) {
 }
 
 // As lazynormd does, for a fair comparison.
-void KeepFreedMemory() {
+void SetUpAsProduct() {
   mallopt(M_MMAP_THRESHOLD, 64 << 20);
   mallopt(M_TRIM_THRESHOLD, 512 << 20);
   mallopt(M_TOP_PAD, 16 << 20);
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
 
 class CallbackService final : public v1::PredictionService::CallbackService {
@@ -71,7 +73,7 @@ class AsyncCall {
 
 std::unique_ptr<grpc::Server> StartOnFreePort(grpc::ServerBuilder& builder,
                                               grpc::Service* service) {
-  KeepFreedMemory();
+  SetUpAsProduct();
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(service);

@@ -293,6 +293,31 @@ TEST(LearnerTest, TheSameCommandsGiveTheSameBitsOnAnyThreadAndInAnyCompany) {
   for (const auto& state : states) ExpectSameTensors(state, want);
 }
 
+// They write to the same places in turn.
+TEST(LearnerTest, ModelsThatTakeTurnsLearnAsTheyDoAlone) {
+  ModelSpec other = Deep();
+  other.seed = 9;
+  const std::vector<ModelSpec> specs = {Deep(), other, Deep(SgdSpec{.lr = 0.1, .momentum = 0.9}),
+                                        Plain()};
+  std::vector<std::unique_ptr<Learner>> alone, together;
+  for (const ModelSpec& spec : specs) {
+    alone.push_back(NewLearner(spec));
+    for (int i = 0; i < 6; ++i) TrainOn(*alone.back(), Data(i));
+    together.push_back(NewLearner(spec));
+  }
+  Rows huge = Data(99);
+  huge.y.setConstant(std::numeric_limits<float>::max());
+  for (int i = 0; i < 6; ++i) {
+    for (const auto& learner : together) {
+      TrainOn(*learner, Data(i));
+      EXPECT_FALSE(learner->Apply(TrainCommand{.batch = huge.batch()}).ok());
+    }
+  }
+  for (size_t k = 0; k < specs.size(); ++k) {
+    EXPECT_EQ(together[k]->StateHash(), alone[k]->StateHash()) << k;
+  }
+}
+
 TEST(LearnerTest, TheSeedAloneDecidesTheStart) {
   ModelSpec spec = Plain();
   spec.in_features = 3;
