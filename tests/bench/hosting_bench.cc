@@ -1,7 +1,11 @@
 #include "tests/bench/hosting_bench.h"
 
+#include <stdlib.h>
+
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -38,17 +42,35 @@ std::vector<std::string> Names() {
   return names;
 }
 
-absl::Status MeasureMemory(const Server& server, std::vector<Row>& rows) {
+// A new folder, gone with this.
+class Folder {
+ public:
+  Folder() {
+    if (mkdtemp(path_.data()) == nullptr) path_.clear();
+  }
+  ~Folder() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_ = std::filesystem::temp_directory_path() / "lazynorm-bench-XXXXXX";
+};
+
+absl::Status MeasureMemory(const Server& server, const std::string& store, std::vector<Row>& rows) {
   const Shape& shape = Shapes()[0];
   const double state = StateBytes(shape);
   const int64_t before = server.process->ResidentBytes();
   for (const std::string& name : Names()) RETURN_IF_ERROR(CreateModel(server, name, shape));
-  rows.push_back(MemoryRow("created", server.process->ResidentBytes() - before, state));
+  rows.push_back(MemoryRow("created, " + store, server.process->ResidentBytes() - before, state));
   ASSIGN_OR_RETURN(const Client client, Client::Connect({.target = server.process->address()}));
   for (const std::string& name : Names()) {
     RETURN_IF_ERROR(client.Train(TrainRequest(name, shape)).status());
   }
-  rows.push_back(MemoryRow("after a step", server.process->ResidentBytes() - before, state));
+  rows.push_back(MemoryRow("a step, " + store, server.process->ResidentBytes() - before, state));
   return absl::OkStatus();
 }
 
@@ -120,7 +142,14 @@ absl::Status MeasureParallelTraining(const BenchOptions& options, const Server& 
 absl::StatusOr<std::vector<Row>> MeasureHosting(const BenchOptions& options) {
   ASSIGN_OR_RETURN(const Server server, StartProduct(options, {"--max_models=1100"}));
   std::vector<Row> rows;
-  RETURN_IF_ERROR(MeasureMemory(server, rows));
+  {
+    const Folder folder;
+    ASSIGN_OR_RETURN(
+        const Server durable,
+        StartProduct(options, {"--max_models=1100", "--store=", "--data_dir=" + folder.path()}));
+    RETURN_IF_ERROR(MeasureMemory(durable, "disk", rows));
+  }
+  RETURN_IF_ERROR(MeasureMemory(server, "memory", rows));
   RETURN_IF_ERROR(MeasureModelsAndCallers(options, server, rows));
   RETURN_IF_ERROR(MeasureParallelTraining(options, server, rows));
   return rows;
