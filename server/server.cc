@@ -33,8 +33,9 @@ constexpr const char* kReadyNames[] = {"",
                                        "inference.GRPCInferenceService"};
 
 // Nobody waits for a learning step as for a prediction: where cores are scarce, the latter come
-// first.
-constexpr int kTrainersGiveWay = 10;
+// first. Learning is still to go on beside predictions that would fill every core: at 19 it hardly
+// does.
+constexpr int kTrainersGiveWay = 15;
 
 // How long beyond the lease's timeout a call waits for another replica to take its model.
 constexpr absl::Duration kTakeover = absl::Seconds(2);

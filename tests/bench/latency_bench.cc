@@ -65,7 +65,7 @@ class BusyThread {
   ~BusyThread() { stop_ = true; }
 
  private:
-  static constexpr int kTrainersGiveWay = 10;
+  static constexpr int kTrainersGiveWay = 15;
   std::atomic<bool> stop_ = false;
   Executor executor_;
 };
