@@ -2,7 +2,8 @@
 #define LAZYNORM_MODEL_SPARE_STATES_H_
 
 #include <algorithm>
-#include <mutex>
+#include <atomic>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -28,7 +29,8 @@ struct SpareState {
 
 // The places that steps of this process write to. A step borrows one of the size of its model and
 // leaves there, when it has taken the place of the true state, what was true before: so there are
-// as many as steps under way, not as models. Thread-safe.
+// as many as steps under way, not as models. Thread-safe, and nobody waits: who finds another
+// thread here makes do without.
 class SpareStates {
  public:
   static SpareStates& OfProcess() {
@@ -38,30 +40,30 @@ class SpareStates {
 
   // One that fits; what it holds is undefined. Allocates if there is none.
   SpareState Take(const NetworkState& network, const OptimizerState& optimizer) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
+    SpareState spare;
+    IfAlone([&] {
       // What was used last is still in the cache.
       const auto found = std::find_if(spares_.rbegin(), spares_.rend(), [&](const SpareState& s) {
         return s.Fits(network, optimizer);
       });
-      if (found != spares_.rend()) {
-        SpareState spare = std::move(*found);
-        spares_.erase(std::next(found).base());
-        return spare;
-      }
-    }
-    return {network, optimizer};
+      if (found == spares_.rend()) return;
+      spare = std::move(*found);
+      spares_.erase(std::next(found).base());
+    });
+    if (spare.empty()) spare = {network, optimizer};
+    return spare;
   }
 
   // Takes one back, and lets go of the one that nobody has wanted for longest if there are many.
   void Give(SpareState spare) {
-    SpareState oldest;  // freed without the lock
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (spares_.size() == kMost) {
-      oldest = std::move(spares_.front());
-      spares_.erase(spares_.begin());
-    }
-    spares_.push_back(std::move(spare));
+    SpareState oldest;  // freed when others may come again
+    IfAlone([&] {
+      if (spares_.size() == kMost) {
+        oldest = std::move(spares_.front());
+        spares_.erase(spares_.begin());
+      }
+      spares_.push_back(std::move(spare));
+    });
   }
 
  private:
@@ -70,8 +72,15 @@ class SpareStates {
 
   SpareStates() { spares_.reserve(kMost); }
 
-  std::mutex mutex_;
-  std::vector<SpareState> spares_;  // guarded by mutex_; last given last
+  template <class Work>
+  void IfAlone(Work work) {
+    if (busy_.test_and_set(std::memory_order_acquire)) return;
+    work();
+    busy_.clear(std::memory_order_release);
+  }
+
+  std::atomic_flag busy_;
+  std::vector<SpareState> spares_;  // of who has set busy_; last given last
 };
 
 }  // namespace lazynorm
