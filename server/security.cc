@@ -35,15 +35,6 @@ CallerLimitOptions CallerLimitsOf(const Options& options) {
           .calls_in_flight = options.max_calls_in_flight};
 }
 
-// Says once what was wrong.
-void Complain(const absl::Status& status, std::string& complaint) {
-  const std::string now(status.message());
-  if (!status.ok() && now != complaint) {
-    spdlog::error("event=reload_failed message={}", LogText(now));
-  }
-  complaint = now;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Security>> Security::Open(const Options& options, Metrics& metrics) {
@@ -54,6 +45,7 @@ absl::StatusOr<std::unique_ptr<Security>> Security::Open(const Options& options,
     security->guard_.emplace(nullptr, CallerLimitsOf(options));
   }
   if (!options.tls_cert.empty() || !options.auth_tokens_file.empty()) {
+    security->Look();  // metrics tell from the beginning that all is well
     security->looking_ = std::make_unique<Periodic>(kLook, [raw = security.get()] { raw->Look(); });
   }
   return security;
@@ -73,8 +65,14 @@ absl::Status Security::UseTls() {
   ASSIGN_OR_RETURN(files.cert, Read("tls_cert", options_.tls_cert));
   ASSIGN_OR_RETURN(files.key, Read("tls_key", options_.tls_key));
   ASSIGN_OR_RETURN(files.client_ca, Read("tls_client_ca", options_.tls_client_ca));
-  if (files == tls_files_) return absl::OkStatus();
-  tls_files_ = files;
+  if (files != tls_files_) {
+    tls_files_ = files;
+    tls_source_.use = Use(std::move(files));
+  }
+  return tls_source_.use;
+}
+
+absl::Status Security::Use(TlsFiles files) {
   ASSIGN_OR_RETURN(const absl::Time end, CheckTlsFiles(files));
   const std::string ends = absl::FormatTime(absl::RFC3339_sec, end, absl::UTCTimeZone());
   const bool over = end <= absl::Now();
@@ -95,9 +93,15 @@ absl::Status Security::UseTls() {
 
 absl::Status Security::UseTokens() {
   ASSIGN_OR_RETURN(std::string text, Read("auth_tokens_file", options_.auth_tokens_file));
-  if (text == tokens_) return absl::OkStatus();
-  tokens_ = std::move(text);
-  absl::StatusOr<std::shared_ptr<const Tokens>> tokens = Tokens::Parse(tokens_);
+  if (text != tokens_) {
+    tokens_ = std::move(text);
+    tokens_source_.use = Use(tokens_);
+  }
+  return tokens_source_.use;
+}
+
+absl::Status Security::Use(const std::string& text) {
+  absl::StatusOr<std::shared_ptr<const Tokens>> tokens = Tokens::Parse(text);
   if (!tokens.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat("--auth_tokens_file: ", tokens.status().message()));
@@ -111,9 +115,18 @@ absl::Status Security::UseTokens() {
   return absl::OkStatus();
 }
 
+void Security::Tell(const absl::Status& status, Source& source) {
+  metrics_.SetReloadFailed(source.name, !status.ok());
+  const std::string now(status.message());
+  if (!status.ok() && now != source.complaint) {
+    spdlog::error("event=reload_failed message={}", LogText(now));
+  }
+  source.complaint = now;
+}
+
 void Security::Look() {
-  if (tls_.has_value()) Complain(UseTls(), tls_complaint_);
-  if (!options_.auth_tokens_file.empty()) Complain(UseTokens(), tokens_complaint_);
+  if (tls_.has_value()) Tell(UseTls(), tls_source_);
+  if (!options_.auth_tokens_file.empty()) Tell(UseTokens(), tokens_source_);
 }
 
 }  // namespace lazynorm

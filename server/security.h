@@ -35,19 +35,30 @@ class Security {
  private:
   Security(const Options& options, Metrics& metrics) : options_(options), metrics_(metrics) {}
 
-  // Reads the files and uses them, if they are not as they were.
+  // A kind of file: what has become of what it held last.
+  struct Source {
+    const char* name;            // what metrics call it
+    absl::Status use = {};       // of what was read last
+    std::string complaint = "";  // what was logged last; "": nothing is wrong
+  };
+
+  // Reads the files and uses them, if they are not as they were; else how that went.
   absl::Status UseTls();
   absl::Status UseTokens();
+  absl::Status Use(TlsFiles files);
+  absl::Status Use(const std::string& tokens);
+  // Tells what is wrong: metrics always, the log once.
+  void Tell(const absl::Status& status, Source& source);
   void Look();
 
   const Options options_;
   Metrics& metrics_;
   std::optional<TlsCredentials> tls_;
   std::optional<Guard> guard_;
-  // What was read last, used or not. From Open on the looking thread's, as are the complaints.
+  // What was read last, used or not. From Open on the looking thread's, as are the sources.
   TlsFiles tls_files_;
   std::string tokens_;
-  std::string tls_complaint_, tokens_complaint_;
+  Source tls_source_ = {.name = "tls"}, tokens_source_ = {.name = "tokens"};
   std::unique_ptr<Periodic> looking_;  // the last, so that it goes first
 };
 

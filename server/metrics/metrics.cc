@@ -130,6 +130,15 @@ void Metrics::SetCertificateExpiry(absl::Time end) {
       .Set(absl::ToDoubleSeconds(end - absl::UnixEpoch()));
 }
 
+void Metrics::SetReloadFailed(absl::string_view what, bool failed) {
+  prometheus::BuildGauge()
+      .Name("lazynorm_reload_failed")
+      .Help("1: certificates or tokens have changed to what cannot be used; the old ones count.")
+      .Register(*registry_)
+      .Add({{"what", std::string(what)}})
+      .Set(failed ? 1 : 0);
+}
+
 void Metrics::SetReplicas(int64_t replicas, int64_t models_held) {
   const auto add = [this](const char* name, const char* help) {
     return &prometheus::BuildGauge().Name(name).Help(help).Register(*registry_).Add({});

@@ -45,6 +45,9 @@ class Metrics {
 
   // When the certificate that is served with ends; without TLS there is no such series.
   void SetCertificateExpiry(absl::Time end);
+  // Whether the file that was changed could not be used. `what` is tls or tokens; without such a
+  // file there is no such series.
+  void SetReloadFailed(absl::string_view what, bool failed);
   // Of several replicas that share a store: how many are alive, and how many models this one
   // writes. Shown only once it was told.
   void SetReplicas(int64_t replicas, int64_t models_held);

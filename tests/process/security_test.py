@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import time
 import unittest
 
 import grpc
@@ -112,13 +113,20 @@ class TlsTest(ServerTest):
         def logged(event):
             return len([line for line in server.log if f"event={event}" in line])
 
+        def failed():
+            return server.series()['lazynorm_reload_failed{what="tls"}']
+
         self.assertTrue(served(self.authority))
+        self.assertEqual(failed(), 0)
         second, second_key = self.other.sign("second")
         shutil.copy(second, certificate)  # the key does not fit yet
         eventually(lambda: logged("reload_failed") == 1, "the pair is refused")
+        time.sleep(2.2)  # the files are looked at again, and have not changed
+        self.assertEqual((failed(), logged("reload_failed")), (1, 1))
         self.assertTrue(served(self.authority))
         shutil.copy(second_key, key)
         eventually(lambda: logged("certificate_loaded") == 2, "the pair is used")
+        eventually(lambda: failed() == 0, "all is well again")
         self.assertTrue(served(self.other))
         self.assertFalse(served(self.authority))
         late, late_key = self.authority.sign("late", expired=True)
@@ -131,7 +139,7 @@ class TlsTest(ServerTest):
         os.remove(certificate)
         eventually(lambda n=logged("reload_failed"): logged("reload_failed") > n, "it is missed")
         self.assertTrue(served(self.other))
-        self.assertEqual(logged("certificate_loaded"), 2)
+        self.assertEqual((failed(), logged("certificate_loaded")), (1, 2))
 
     def test_a_unix_socket_stays_plain(self):
         path = os.path.join(self.folder(), "s")
@@ -230,12 +238,19 @@ class TokenTest(ServerTest):
         late = new_token("late", file=self.tokens)
         eventually(lambda: subprocess.run(server.command("--token", late, "list"), capture_output=True, timeout=20,
                                           check=False).returncode == 0, "the new token is known")
+        failed = 'lazynorm_reload_failed{what="tokens"}'
+        self.assertEqual(server.series()[failed], 0)
         with open(self.tokens, encoding="utf-8") as file:
             lines = file.readlines()
+        with open(self.tokens, "a", encoding="utf-8") as file:
+            file.write("no token\n")
+        eventually(lambda: server.series()[failed] == 1, "the file is refused")
+        server.cli("--token", late, "list")
         with open(self.tokens, "w", encoding="utf-8") as file:
             file.writelines(lines[-1:])
         eventually(lambda: subprocess.run(server.command("--token", self.by_role["admin"], "list"), capture_output=True,
                                           timeout=20, check=False).returncode == 1, "the old token is not")
+        self.assertEqual(server.series()[failed], 0)
 
     def test_a_token_in_plain_text_stays_on_this_machine(self):
         run = subprocess.run([LAZYNORM, "--server", "example.com:1", "--token", "t", "list"], capture_output=True,

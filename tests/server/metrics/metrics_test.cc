@@ -206,6 +206,16 @@ TEST(MetricsTest, ANameUsedAgainBeginsAnew) {
   EXPECT_THAT(metrics.Expose(), HasSubstr("lazynorm_rows_predicted_total{model=\"a\"} 1\n"));
 }
 
+TEST(MetricsTest, TellsWhichFilesCouldNotBeUsed) {
+  Metrics metrics("1", "v3");
+  EXPECT_THAT(metrics.Expose(), Not(HasSubstr("reload")));
+  metrics.SetReloadFailed("tls", true);
+  metrics.SetReloadFailed("tokens", true);
+  metrics.SetReloadFailed("tokens", false);
+  EXPECT_THAT(metrics.Expose(), HasSubstr("\nlazynorm_reload_failed{what=\"tls\"} 1\n"));
+  EXPECT_THAT(metrics.Expose(), HasSubstr("\nlazynorm_reload_failed{what=\"tokens\"} 0\n"));
+}
+
 TEST(MetricsTest, WhatOnlySeveralReplicasHaveIsShownOnceItIsTold) {
   Metrics metrics("1", "v3");
   const auto model = metrics.AddModel("m", {});
@@ -240,6 +250,7 @@ TEST(MetricsTest, PromtoolHasNothingToSay) {
   model->TrainRejected("QUEUE_FULL");
   model->SetReplicaLag(absl::Seconds(1), 1);
   metrics.SetReplicas(3, 1);
+  metrics.SetReloadFailed("tls", true);
   metrics.Forwarded("Train");
   std::ofstream(path) << metrics.Expose();
   EXPECT_EQ(OutputOf(absl::StrCat("promtool check metrics < ", path)), "");
