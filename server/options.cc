@@ -133,6 +133,11 @@ std::string Advertised(const Options& options) {
   return options.advertise.empty() ? options.listen.front() : options.advertise;
 }
 
+bool AdvertisesLoopback(const Options& options) {
+  return IsLocal(Advertised(options)) &&
+         !std::all_of(options.listen.begin(), options.listen.end(), IsLocal);
+}
+
 absl::Status Validate(const Options& o) {
   RETURN_IF_ERROR(CheckListen(o));
   RETURN_IF_ERROR(CheckTls(o));

@@ -71,6 +71,8 @@ std::string StoreUri(const Options& options);
 bool IsLocal(absl::string_view address);
 // The address in use, see Options::advertise.
 std::string Advertised(const Options& options);
+// Whether only this machine reaches that address, though others reach the server.
+bool AdvertisesLoopback(const Options& options);
 
 // INVALID_ARGUMENT naming the flag, what it was given and what it expects.
 absl::Status Validate(const Options& options);

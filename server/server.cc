@@ -97,6 +97,24 @@ std::unique_ptr<Executor> MakeFollowers(Store& store) {
   return std::make_unique<Executor>(kThreads, kTrainersGiveWay);
 }
 
+// What may keep other replicas from reaching this one, though it could be meant.
+void WarnOfAddress(const Options& options, Cluster& cluster) {
+  const std::string address = Advertised(options);
+  const auto warn = [&address](const char* message) {
+    spdlog::warn("event=advertise address={} message={}", LogText(address), LogText(message));
+  };
+  if (AdvertisesLoopback(options)) {
+    warn("replicas on other machines cannot reach this one there: expected another --advertise");
+  }
+  const auto replicas = cluster.Replicas();
+  if (!replicas.ok()) return;
+  for (const Replica& replica : *replicas) {
+    if (replica.id != cluster.self() && replica.address == address) {
+      return warn("another replica advertises the same: expected an address of its own for each");
+    }
+  }
+}
+
 // What the largest model's file may be: a float for each parameter and statistic, and a header.
 int64_t MaxImportBytes(const Options& options) {
   return 8 * options.max_parameters + (int64_t{32} << 20);
@@ -208,6 +226,7 @@ absl::Status Server::Open() {
   }
   RETURN_IF_ERROR(registry_.Recover(options_.recover == "strict"));
   if (replicas_ != nullptr) {
+    WarnOfAddress(options_, *store_->cluster());
     replicas_->Start([this](const std::vector<Replica>& alive) { forwarder_.OnLook(alive); });
   }
   if (!options_.models_dir.empty()) {

@@ -106,6 +106,17 @@ const storage = [
   lines('Reading the models back', 'At the latest start.', 's', 12, [`lazynorm_recovery_seconds{${server}}`, '{{instance}}']),
 ];
 
+// Empty where one server is alone.
+const replicas = [
+  lines('Models written', 'By each replica; the others follow.', 'short', 12, [`lazynorm_models_held{${server}}`, '{{instance}}']),
+  lines('Lag', 'How old the model is that a replica serves and that lies furthest behind.', 's', 12,
+    [`max by (instance) (lazynorm_replica_lag_seconds{${model}})`, '{{instance}}']),
+  lines('Calls taken elsewhere', 'To the replica that writes their model.', 'reqps', 12,
+    [`sum by (instance, grpc_method) (rate(lazynorm_forwarded_total{${server}}[${rate}]))`, '{{instance}} {{grpc_method}}']),
+  lines('Out of reach', 'Of the replicas that are alive, those that each has no connection to.', 'short', 12,
+    [`lazynorm_replicas_unreachable{${server}}`, '{{instance}}']),
+];
+
 const dashboard = new DashboardBuilder('lazynorm')
   .uid('lazynorm')
   .tags(['lazynorm'])
@@ -120,7 +131,7 @@ const dashboard = new DashboardBuilder('lazynorm')
     new QueryVariableBuilder('model').label('Model').datasource(source).query('label_values(lazynorm_model_step{job="$job"}, model)')
       .refresh(VariableRefresh.OnTimeRangeChanged).multi(true).includeAll(true),
   );
-for (const [title, panels] of Object.entries({ Service: service, Models: perModel, Learning: learning, Storage: storage })) {
+for (const [title, panels] of Object.entries({ Service: service, Models: perModel, Learning: learning, Storage: storage, Replicas: replicas })) {
   dashboard.withRow(new RowBuilder(title));
   panels.forEach((panel) => dashboard.withPanel(panel));
 }

@@ -152,6 +152,15 @@ void Metrics::SetReplicas(int64_t replicas, int64_t models_held) {
   models_held_->Set(static_cast<double>(models_held));
 }
 
+void Metrics::SetReplicasUnreachable(int64_t replicas) {
+  prometheus::BuildGauge()
+      .Name("lazynorm_replicas_unreachable")
+      .Help("Replicas that are alive, but to which this one has had no connection for a while.")
+      .Register(*registry_)
+      .Add({})
+      .Set(static_cast<double>(replicas));
+}
+
 void Metrics::Forwarded(absl::string_view method) {
   MutexLock lock(&mutex_);
   prometheus::Counter*& counter = forwarded_[std::string(method)];

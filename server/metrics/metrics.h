@@ -51,6 +51,8 @@ class Metrics {
   // Of several replicas that share a store: how many are alive, and how many models this one
   // writes. Shown only once it was told.
   void SetReplicas(int64_t replicas, int64_t models_held);
+  // How many of the others are alive, but have been out of reach for a while.
+  void SetReplicasUnreachable(int64_t replicas);
   // A call was taken to the replica that writes its model. `method` is one of AddRpc's.
   void Forwarded(absl::string_view method);
 

@@ -1,6 +1,7 @@
 #include "server/rpc/forwarder.h"
 
 #include <grpcpp/impl/codegen/proto_utils.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <set>
@@ -10,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "lazynorm/v1/prediction_service.pb.h"
 #include "model/errors.h"
+#include "server/base/log_text.h"
 #include "server/rpc/status.h"
 #include "server/rpc/step_wait.h"
 #include "server/rpc/tag.h"
@@ -243,6 +245,23 @@ void Forwarder::OnLook(const std::vector<Replica>& replicas) {
   for (const Replica& replica : replicas) {
     if (replica.id != replicas_->self()) ConnectedTo(replica.address);
   }
+  TellUnreachable(replicas);
+}
+
+void Forwarder::TellUnreachable(const std::vector<Replica>& replicas) {
+  const absl::Time now = absl::Now();
+  int64_t unreachable = 0;
+  MutexLock lock(&mutex_);
+  for (const Replica& replica : replicas) {
+    const auto found = peers_.find(replica.address);
+    if (replica.id == replicas_->self() || found == peers_.end()) continue;
+    Peer& peer = found->second;
+    if (now - peer.missed_since < options_.patience) continue;
+    ++unreachable;
+    if (std::exchange(peer.told, true)) continue;
+    spdlog::warn("event=replica_unreachable address={}", LogText(replica.address));
+  }
+  metrics_.SetReplicasUnreachable(unreachable);
 }
 
 Forwarder::Peer Forwarder::ConnectedTo(const std::string& address) {
@@ -262,8 +281,13 @@ Forwarder::Peer Forwarder::ConnectedTo(const std::string& address) {
         arguments);
     peer.stub = std::make_shared<grpc::GenericStub>(peer.channel);
   }
-  const bool ready = peer.channel->GetState(/*try_to_connect=*/true) == GRPC_CHANNEL_READY;
-  return ready ? peer : Peer{};
+  if (peer.channel->GetState(/*try_to_connect=*/true) != GRPC_CHANNEL_READY) {
+    peer.missed_since = std::min(peer.missed_since, absl::Now());
+    return {};
+  }
+  peer.missed_since = absl::InfiniteFuture();
+  peer.told = false;
+  return peer;
 }
 
 bool Forwarder::IsHere(const Call& call) const {

@@ -68,7 +68,8 @@ class Forwarder {
   // shuts down.
   void Drain();
 
-  // For Replicas::Start: connects to those that have come, gives up on those that have gone.
+  // For Replicas::Start: connects to those that have come, gives up on those that have gone, tells
+  // of those that are out of reach.
   void OnLook(const std::vector<Replica>& replicas);
 
   // True if `call` is answered here whatever its model: there is nowhere to take it.
@@ -109,6 +110,8 @@ class Forwarder {
   struct Peer {
     std::shared_ptr<grpc::Channel> channel;
     std::shared_ptr<grpc::GenericStub> stub;
+    absl::Time missed_since = absl::InfiniteFuture();  // without a connection
+    bool told = false;                                 // that it is out of reach
   };
 
   static absl::Status Parse(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
@@ -127,6 +130,8 @@ class Forwarder {
              absl::AnyInvocable<void()> here);
   // A peer that is connected; one without a channel else.
   Peer ConnectedTo(const std::string& address);
+  // Of those to whom there has been no connection for as long as a call would wait.
+  void TellUnreachable(const std::vector<Replica>& replicas);
 
   const Registry& registry_;
   Replicas* const replicas_;

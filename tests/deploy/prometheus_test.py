@@ -132,15 +132,16 @@ class DashboardTest(unittest.TestCase):
 
 
 class Prometheus:
-    """A Prometheus of its own that scrapes one address every second and evaluates the rules."""
+    """A Prometheus of its own that scrapes servers every second and evaluates the rules."""
 
-    def __init__(self, folder, target):
+    def __init__(self, folder, servers):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
+        targets = [f"127.0.0.1:{server.metrics_port}" for server in servers]
         config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
                   "rule_files": [str(RULES)],
-                  "scrape_configs": [{"job_name": "lazynorm", "static_configs": [{"targets": [target]}]}]}
+                  "scrape_configs": [{"job_name": "lazynorm", "static_configs": [{"targets": targets}]}]}
         file = pathlib.Path(folder) / "prometheus.yaml"
         file.write_text(yaml.safe_dump(config))
         self.process = subprocess.Popen(
@@ -170,8 +171,8 @@ class Prometheus:
         self.process.wait(timeout=20)
 
 
-def series_of_a_replica(test):
-    """What servers tell that follow one another and have taken calls to one another, some of it after a look or two."""
+def replicas(test):
+    """Two servers that follow one another and have taken calls to one another."""
     database = Postgres()
     test.addClassCleanup(database.stop)
     servers = []
@@ -184,11 +185,12 @@ def series_of_a_replica(test):
     servers[0].cli("create", "m")
     servers[1].cli("train", "m", "-", "--target", "y", stdin="a,y\n1,2\n3,4\n5,6\n")
 
-    def told():
+    def told():  # some of it after a look or two
         series = series_of(servers[0].get("/metrics")[1]) | series_of(servers[1].get("/metrics")[1])
-        return series if {"lazynorm_replica_lag_seconds", "lazynorm_forwarded_total"} <= set(series) else None
+        return {"lazynorm_replica_lag_seconds", "lazynorm_forwarded_total"} <= set(series)
 
-    return eventually(told, "replicas tell how far behind they are")
+    eventually(told, "replicas tell how far behind they are")
+    return servers
 
 
 def in_grafana(expression):
@@ -217,14 +219,17 @@ class LiveTest(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.server = Server(data_dir=f"{folder.name}/data")
         cls.addClassCleanup(cls.server.stop)
-        cls.prometheus = Prometheus(folder.name, f"127.0.0.1:{cls.server.metrics_port}")
+        servers = [cls.server, *replicas(cls)]
+        cls.prometheus = Prometheus(folder.name, servers)
         cls.addClassCleanup(cls.prometheus.stop)
-        eventually(lambda: cls.prometheus.ask("query", query="up == 1").get("result"), "a first scrape")
+        eventually(lambda: len(cls.prometheus.ask("query", query="up == 1").get("result", [])) == len(servers),
+                   "a first scrape")
         for _ in range(4):  # a rate needs what has grown between scrapes
             put_under_load(cls.server, folder.name)
             time.sleep(1.5)
-        cls.series = (series_of_a_replica(cls) | cls.series_with_tls()
-                      | series_of(cls.server.get("/metrics")[1]))
+        cls.series = cls.series_with_tls()
+        for server in reversed(servers):
+            cls.series |= series_of(server.get("/metrics")[1])
 
     @staticmethod
     def series_with_tls():

@@ -1,4 +1,5 @@
 // Several servers over one store, as their callers see them.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <spdlog/sinks/ringbuffer_sink.h>
@@ -57,7 +58,9 @@ class ClusterTest : public ServerFixture {
     options.listen = {absl::StrCat("127.0.0.1:", FreePort())};
     options.lease_timeout = absl::Seconds(1);
     options.follow_interval = absl::Milliseconds(10);
-    auto store = cluster_.Join(options.listen[0]);
+    return StartNode(options, cluster_.Join(Advertised(options)));
+  }
+  static Node StartNode(const Options& options, std::unique_ptr<MemoryCluster::Member> store) {
     Node node;
     node.store = store.get();
     auto server = Server::Start(options, std::move(store));
@@ -120,6 +123,7 @@ TEST_F(ClusterTest, AnyServerTrainsAndAllHoldTheSameModel) {
   EXPECT_EQ(MetricOf(nodes_[1], "lazynorm_forwarded_total{grpc_method=\"Train\"}"), "4");
   EXPECT_EQ(MetricOf(nodes_[0], "lazynorm_forwarded_total{grpc_method=\"Train\"}"), "");
   EXPECT_EQ(MetricOf(nodes_[1], "lazynorm_replicas"), "3");
+  EXPECT_EQ(MetricOf(nodes_[1], "lazynorm_replicas_unreachable"), "0");
   EXPECT_EQ(MetricOf(nodes_[0], "lazynorm_models_held"), "1");
   EXPECT_EQ(MetricOf(nodes_[1], "lazynorm_replica_lag_steps{model=\"m\"}"), "0");
 }
@@ -295,29 +299,24 @@ TEST_F(ClusterTest, WhoDoesNotKnowTheSecretIsAnOrdinaryCaller) {
   EXPECT_EQ(a().Get("m")->step(), 5);
 }
 
-class AuditedClusterTest : public ClusterTest {
+class LoggedClusterTest : public ClusterTest {
  protected:
   void SetUp() override {
-    ClusterTest::SetUp();
-    Make("m");
     spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", log_));
+    ClusterTest::SetUp();
   }
   void TearDown() override { spdlog::set_default_logger(logger_); }
 
-  // The lines of all servers since the last time.
-  std::string Audit() {
+  // Such lines of all servers since the last time.
+  std::string Lines(const std::string& event) {
     const std::vector<std::string> log = log_->last_formatted();
     std::string lines;
     for (; seen_ < log.size(); ++seen_) {
       EXPECT_FALSE(absl::StrContains(log[seen_], cluster_.secret)) << log[seen_];
-      const size_t begin = log[seen_].find("event=audit");
+      const size_t begin = log[seen_].find(absl::StrCat("event=", event, " "));
       if (begin != std::string::npos) lines += log[seen_].substr(begin);
     }
     return lines;
-  }
-  static std::string Line(const std::string& method, const std::string& code) {
-    return absl::StrCat("event=audit caller=\"ipv4:127.0.0.1\" method=lazynorm.v1.ModelService/",
-                        method, " model=\"m\" code=", code);
   }
 
  private:
@@ -325,6 +324,53 @@ class AuditedClusterTest : public ClusterTest {
       std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(1000);
   size_t seen_ = 0;
   const std::shared_ptr<spdlog::logger> logger_ = spdlog::default_logger();
+};
+
+TEST_F(LoggedClusterTest, AReplicaThatCannotBeReachedIsToldUntilItCan) {
+  Options options = NodeOptions();
+  options.listen = {absl::StrCat("127.0.0.1:", FreePort())};
+  auto store = cluster_.Join(options.listen[0]);
+  const auto missed = [this](size_t node) {
+    return MetricOf(nodes_[node], "lazynorm_replicas_unreachable");
+  };
+  ASSERT_TRUE(Soon([&] { return missed(0) == "1" && missed(1) == "1"; }));
+  EXPECT_THAT(Lines("replica_unreachable"),
+              testing::StartsWith(
+                  absl::StrCat("event=replica_unreachable address=\"", options.listen[0], "\"\n")));
+  nodes_.push_back(StartNode(options, std::move(store)));
+  ASSERT_TRUE(Soon([&] { return missed(0) == "0" && missed(1) == "0" && missed(3) == "0"; }));
+  EXPECT_EQ(Lines("advertise"), "");
+}
+
+class SameAddressTest : public LoggedClusterTest {
+ protected:
+  Options NodeOptions() override {
+    Options options = TestOptions();
+    options.advertise = "127.0.0.1:50051";
+    return options;
+  }
+};
+
+TEST_F(SameAddressTest, WhoComesToAnAddressThatIsTakenSaysSo) {
+  const std::string lines = Lines("advertise");
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 2) << lines;  // all but the first
+  EXPECT_THAT(lines,
+              testing::HasSubstr(
+                  "address=\"127.0.0.1:50051\" message=\"another replica advertises the same"));
+}
+
+class AuditedClusterTest : public LoggedClusterTest {
+ protected:
+  void SetUp() override {
+    LoggedClusterTest::SetUp();
+    Make("m");
+    Audit();
+  }
+  std::string Audit() { return Lines("audit"); }
+  static std::string Line(const std::string& method, const std::string& code) {
+    return absl::StrCat("event=audit caller=\"ipv4:127.0.0.1\" method=lazynorm.v1.ModelService/",
+                        method, " model=\"m\" code=", code);
+  }
 };
 
 TEST_F(AuditedClusterTest, ACallHasOneLineWhereItsCallerIsKnownAndThatSaysWhoDidIt) {

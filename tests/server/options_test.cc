@@ -119,6 +119,14 @@ TEST(OptionsTest, ReplicasTellEachOtherAnAddressThatCanBeReached) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << nowhere;
     EXPECT_THAT(std::string(status.message()), HasSubstr("--advertise: expected"));
   }
+  EXPECT_FALSE(AdvertisesLoopback(Options()));  // as is all of it
+  options.advertise = "localhost:50051";
+  options.listen = {"127.0.0.1:50051", "10.0.0.1:50051"};
+  EXPECT_TRUE(AdvertisesLoopback(options));
+  options.advertise = "10.0.0.1:50051";
+  EXPECT_FALSE(AdvertisesLoopback(options));
+  options.advertise.clear();
+  EXPECT_TRUE(AdvertisesLoopback(options)) << "the first is told";
   options.listen = {"127.0.0.1:50051"};
   options.advertise = "lazynorm-0";
   EXPECT_FALSE(Validate(options).ok()) << "no port";

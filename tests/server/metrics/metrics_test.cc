@@ -225,12 +225,14 @@ TEST(MetricsTest, WhatOnlySeveralReplicasHaveIsShownOnceItIsTold) {
   model->SetReplicaLag(absl::Milliseconds(250), 3);
   metrics.SetReplicas(3, 7);
   metrics.SetReplicas(2, 8);
+  metrics.SetReplicasUnreachable(2);
+  metrics.SetReplicasUnreachable(1);
   metrics.Forwarded("Train");
   metrics.Forwarded("Train");
-  for (const char* series :
-       {"lazynorm_replica_lag_seconds{model=\"m\"} 0.25",
-        "lazynorm_replica_lag_steps{model=\"m\"} 3", "lazynorm_replicas 2",
-        "lazynorm_models_held 8", "lazynorm_forwarded_total{grpc_method=\"Train\"} 2"}) {
+  for (const char* series : {"lazynorm_replica_lag_seconds{model=\"m\"} 0.25",
+                             "lazynorm_replica_lag_steps{model=\"m\"} 3", "lazynorm_replicas 2",
+                             "lazynorm_replicas_unreachable 1", "lazynorm_models_held 8",
+                             "lazynorm_forwarded_total{grpc_method=\"Train\"} 2"}) {
     EXPECT_THAT(metrics.Expose(), HasSubstr(series));
   }
 }
@@ -250,6 +252,7 @@ TEST(MetricsTest, PromtoolHasNothingToSay) {
   model->TrainRejected("QUEUE_FULL");
   model->SetReplicaLag(absl::Seconds(1), 1);
   metrics.SetReplicas(3, 1);
+  metrics.SetReplicasUnreachable(0);
   metrics.SetReloadFailed("tls", true);
   metrics.Forwarded("Train");
   std::ofstream(path) << metrics.Expose();
