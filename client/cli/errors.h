@@ -27,8 +27,10 @@ absl::Status NotServing(absl::string_view message);
 ExitCode ExitCodeOf(const absl::Status& status);
 
 // One line for people, without "error: " and the line's end: the message, what to do if no server
-// is at `server`, and for what a server answered its code and reason.
-std::string Explain(const absl::Status& status, absl::string_view server);
+// is at `server`, there is no TLS with it or it keeps silent for `timeout` (as it was given), and
+// for what a server answered its code and reason.
+std::string Explain(const absl::Status& status, absl::string_view server,
+                    absl::string_view timeout);
 
 }  // namespace lazynorm
 

@@ -165,7 +165,7 @@ int RunCli(int argc, const char* const* argv) {
   }
   std::cout.flush();
   if (!session.result.ok()) {
-    std::cerr << "error: " << Explain(session.result, session.server) << "\n";
+    std::cerr << "error: " << Explain(session.result, session.server, session.timeout) << "\n";
   }
   return ExitCodeOf(session.result);
 }

@@ -31,16 +31,22 @@ constexpr char kHtml[] =
 constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
 
 constexpr char kJson[] = "application/json";
+constexpr char kJsonUnauthenticated[] = "application/json\r\nWWW-Authenticate: Bearer";
 
 // Of all threads, some are kept for metrics and probes.
 constexpr int kThreads = 8;
 constexpr int kMostApiCalls = kThreads - 2;
+
+bool IsHead(const mg_connection* connection) {
+  return mg_get_request_info(connection)->request_method == absl::string_view("HEAD");
+}
 
 void Respond(mg_connection* connection, const char* status, const char* type,
              const std::string& body) {
   mg_printf(connection,
             "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
             status, type, body.size());
+  if (IsHead(connection)) return;
   mg_write(connection, body.data(), body.size());
 }
 
@@ -79,7 +85,8 @@ std::string ReadBody(mg_connection* connection, int64_t most) {
   return body;
 }
 
-// Answers the known paths and those of the API; everything else is 404.
+// Answers the known paths and those of the API, a HEAD as a GET without the body; everything else
+// is 404.
 class Handler : public CivetHandler {
  public:
   Handler(const Metrics& metrics, std::function<bool()> healthy, std::function<bool()> ready,
@@ -108,6 +115,10 @@ class Handler : public CivetHandler {
     return true;
   }
 
+  bool handleHead(CivetServer* server, mg_connection* connection) override {
+    return handleGet(server, connection);
+  }
+
   bool handlePost(CivetServer*, mg_connection* connection) override {
     if (!OfApi(mg_get_request_info(connection)->local_uri)) return false;
     CallApi(connection);
@@ -131,7 +142,7 @@ class Handler : public CivetHandler {
       mg_printf(connection, "HTTP/1.1 100 Continue\r\n\r\n");
     }
     const char* authorization = mg_get_header(connection, "Authorization");
-    HttpRequest request{.method = info->request_method,
+    HttpRequest request{.method = IsHead(connection) ? "GET" : info->request_method,
                         .path = info->local_uri,
                         .body = {},
                         .authorization = authorization == nullptr ? "" : authorization,
@@ -143,7 +154,8 @@ class Handler : public CivetHandler {
     const HttpAnswer answer = api_.answer(request);
     const std::string status =
         absl::StrCat(answer.code, " ", mg_get_response_code_text(connection, answer.code));
-    Respond(connection, status.c_str(), kJson, answer.body);
+    Respond(connection, status.c_str(), answer.code == 401 ? kJsonUnauthenticated : kJson,
+            answer.body);
   }
 
   void RespondTooLarge(mg_connection* connection) const {

@@ -4,13 +4,13 @@
 #include <spdlog/spdlog.h>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "model/errors.h"
 #include "model/status_macros.h"
 #include "server/base/log_text.h"
 #include "server/rpc/admission.h"
+#include "server/rpc/peer_address.h"
 #include "server/rpc/timer.h"
 
 namespace lazynorm {
@@ -20,11 +20,6 @@ constexpr size_t kMostModelText = 256;  // of an audit record
 
 absl::string_view ViewOf(grpc::string_ref text) {
   return {text.data(), text.size()};
-}
-
-// An address without the port, which is another for each connection: "ipv4:127.0.0.1:4711".
-std::string WithoutPort(const std::string& peer) {
-  return absl::StartsWith(peer, "ip") ? peer.substr(0, peer.rfind(':')) : peer;
 }
 
 }  // namespace
@@ -103,7 +98,7 @@ std::string PostedCall::CallerName() const {
     const std::vector<grpc::string_ref> names = auth->FindPropertyValues("x509_common_name");
     if (!names.empty()) return absl::StrCat("certificate:", ViewOf(names[0]));
   }
-  return WithoutPort(context_.peer());
+  return PeerAddress(context_.peer());
 }
 
 void PostedCall::NoteModel(const std::string& model) {

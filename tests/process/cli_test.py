@@ -1,6 +1,7 @@
 """The command line against a real server, the way a script uses it."""
 
 import json
+import socket
 import subprocess
 import unittest
 
@@ -144,6 +145,14 @@ class ExitCodeTest(ServerTest):
         server = self.server()
         said = server.cli("get", "nobody", code=4)
         self.assertRegex(said, r"\Aerror: [^\n]+\n\Z")
+
+    def test_a_server_that_keeps_silent_is_named_and_so_is_the_timeout(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            address = f"127.0.0.1:{silent.getsockname()[1]}"
+            run = subprocess.run([LAZYNORM, "--server", address, "--timeout", "700ms", "list"], capture_output=True,
+                                 text=True, timeout=20, check=False)
+        self.assertEqual((run.returncode, run.stderr),
+                         (3, f"error: no answer from {address} within 700ms; --timeout gives it more\n"))
 
     def test_help_and_version_need_no_server(self):
         for flag in ("--help", "--version"):

@@ -72,8 +72,26 @@ class TlsTest(ServerTest):
     def test_only_who_trusts_the_authority_is_connected(self):
         server = self.serve()
         self.assertIn("SERVING", server.cli("--tls-ca", self.authority.ca, "health"))
-        self.assertIn("check --tls-ca", server.cli("--tls-ca", self.other.ca, "health", code=3))
+        said = server.cli("--tls-ca", self.other.ca, "health", code=3)
+        self.assertEqual(said, f"error: no TLS with {server.address}: its certificate is not by an authority that "
+                               "--tls-ca names (without it: that this system trusts), or has ended\n")
         self.assertIn("may want TLS", server.cli("health", code=3))
+
+    def test_what_keeps_tls_from_beginning_is_one_sentence(self):
+        plain = self.server()
+        self.assertRegex(plain.cli("--tls-ca", self.authority.ca, "health", code=3),
+                         r"\Aerror: no TLS with 127\.0\.0\.1:\d+: it speaks plain text; leave out --tls, [^\n]+\n\Z")
+        elsewhere = self.server(*self.authority.server_flags("server"), listen="127.0.0.2:0")
+        elsewhere.address, elsewhere.timeout = f"127.0.0.2:{elsewhere.ports[0]}", "3s"
+        self.assertEqual(elsewhere.cli("--tls-ca", self.authority.ca, "health", code=3),
+                         f"error: no TLS with {elsewhere.address}: its certificate is for other names than this\n")
+        certificate, _ = self.authority.sign("caller")
+        _, other_key = self.other.sign("caller")
+        server = self.serve()
+        for options in (["--tls-ca", other_key],
+                        ["--tls-ca", self.authority.ca, "--tls-cert", certificate, "--tls-key", other_key]):
+            self.assertRegex(server.cli(*options, "health", code=3),
+                             r"\Aerror: no TLS with [^\n]+ has a file that cannot be used; [^\n]+\n\Z")
 
     def test_an_expired_certificate_of_the_server_is_refused_and_told(self):
         certificate, key = self.authority.sign("late", expired=True)

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/metrics/metrics.h"
@@ -18,10 +19,11 @@ namespace {
 
 using testing::EndsWith;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
-// The whole answer to a GET, head and body; "" if nobody answers.
-std::string Get(int port, const std::string& path) {
+// The whole answer, head and body; "" if nobody answers.
+std::string Ask(int port, const std::string& method, const std::string& path) {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address = {};
   address.sin_family = AF_INET;
@@ -29,13 +31,18 @@ std::string Get(int port, const std::string& path) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   std::string answer;
   if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
-    const std::string request = absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    const std::string request =
+        absl::StrCat(method, " ", path, " HTTP/1.1\r\nHost: localhost\r\n\r\n");
     EXPECT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
     char buffer[4096];
     for (ssize_t n = 0; (n = read(fd, buffer, sizeof(buffer))) > 0;) answer.append(buffer, n);
   }
   close(fd);
   return answer;
+}
+
+std::string Get(int port, const std::string& path) {
+  return Ask(port, "GET", path);
 }
 
 class MetricsHttpTest : public testing::Test {
@@ -47,11 +54,11 @@ class MetricsHttpTest : public testing::Test {
     ASSERT_GT(http_->port(), 0);
   }
 
-  absl::StatusOr<std::unique_ptr<MetricsHttp>> Start(const std::string& address,
-                                                     bool page = false) {
+  absl::StatusOr<std::unique_ptr<MetricsHttp>> Start(const std::string& address, bool page = false,
+                                                     HttpApi api = {}) {
     return MetricsHttp::Start(
         address, metrics_, [this] { return healthy_.load(); }, [this] { return ready_.load(); },
-        page);
+        page, std::move(api));
   }
 
   Metrics metrics_{"1.2.3", "v3"};
@@ -87,6 +94,34 @@ TEST_F(MetricsHttpTest, ThePageIsServedWhereItIsWantedAndNeedsNothingFromElsewhe
   EXPECT_THAT(page, HasSubstr("\r\n\r\n<!doctype html>"));
   EXPECT_THAT(page, EndsWith("</html>\n"));
   EXPECT_THAT(Get((*http)->port(), "/index.html"), StartsWith("HTTP/1.1 404 "));
+}
+
+TEST_F(MetricsHttpTest, AHeadIsAnsweredAsAGetWithoutTheBody) {
+  const auto api = [](const HttpRequest& request) { return HttpAnswer{.body = request.method}; };
+  const auto started = Start("127.0.0.1:0", /*page=*/true, {.answer = api});
+  ASSERT_TRUE(started.ok());
+  const int port = (*started)->port();
+  for (const char* path : {"/", "/healthz", "/readyz", "/nothing", "/v2"}) {
+    const std::string whole = Get(port, path);
+    const size_t end = whole.find("\r\n\r\n") + 4;
+    EXPECT_LT(end, whole.size()) << path;
+    EXPECT_EQ(Ask(port, "HEAD", path), whole.substr(0, end)) << path;
+  }
+  const std::string metrics = Ask(port, "HEAD", "/metrics");  // another length each time
+  EXPECT_THAT(metrics, StartsWith("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"));
+  EXPECT_THAT(metrics, EndsWith("\r\n\r\n"));
+}
+
+TEST_F(MetricsHttpTest, WhoIsNotKnownHearsHowToShowWhoItIs) {
+  const auto api = [](const HttpRequest& request) {
+    return HttpAnswer{.code = request.path == "/v2" ? 401 : 403, .body = "{}"};
+  };
+  const auto started = Start("127.0.0.1:0", /*page=*/false, {.answer = api});
+  ASSERT_TRUE(started.ok());
+  const std::string unknown = Get((*started)->port(), "/v2");
+  EXPECT_THAT(unknown, StartsWith("HTTP/1.1 401 Unauthorized\r\n"));
+  EXPECT_THAT(unknown, HasSubstr("\r\nWWW-Authenticate: Bearer\r\n"));
+  EXPECT_THAT(Get((*started)->port(), "/v2/health"), Not(HasSubstr("WWW-Authenticate")));
 }
 
 TEST_F(MetricsHttpTest, AnythingElseIsNotFound) {
