@@ -146,7 +146,8 @@ absl::StatusOr<std::map<int64_t, int64_t>> LoadTrimmed(Database& db, Catalog* ca
 }
 
 // The frames that were cut off, and how many of their records count. One that is found now is put
-// down: when others follow, it can no longer be told.
+// down, for good: when others follow, it can no longer be told; and one that is out of sight behind
+// a newer frame may come to light again, when that one is damaged or written over.
 absl::StatusOr<std::vector<FoundRecord>> FindRecords(Database& db, JournalFile& journal,
                                                      Catalog* catalog) {
   std::map<int64_t, int64_t> torn;
@@ -157,12 +158,6 @@ absl::StatusOr<std::vector<FoundRecord>> FindRecords(Database& db, JournalFile& 
   }
   absl::StatusOr<std::vector<FoundRecord>> found = journal.Find(torn);
   if (!found.ok()) return found;
-  for (const FoundRecord& record : *found) torn.erase(record.frame);
-  for (const auto& [frame, records] : torn) {  // written over since, or nothing of it counts
-    if (records == 0) continue;
-    const absl::Status forgotten = db.Run("DELETE FROM torn WHERE frame = ?", frame);
-    if (!forgotten.ok() && !absl::IsResourceExhausted(forgotten)) return forgotten;
-  }
   if (journal.torn().first == 0) return found;
   const auto& [frame, records] = journal.torn();
   const absl::Status kept = db.Run("INSERT INTO torn VALUES(?, ?)", frame, records);

@@ -213,6 +213,7 @@ absl::StatusOr<std::vector<FoundRecord>> JournalFile::Find(const std::map<int64_
   const absl::StatusOr<int64_t> size = file_->Size();
   if (!size.ok()) return size.status();
   std::vector<FoundRecord> found;
+  if (!torn.empty()) next_number_ = torn.rbegin()->first + 1;
   for (size_t i = 0;; ++i) {
     Segment segment;
     {
@@ -227,7 +228,7 @@ absl::StatusOr<std::vector<FoundRecord>> JournalFile::Find(const std::map<int64_
   if (found.empty()) return found;
   std::stable_sort(found.begin(), found.end(),
                    [](const FoundRecord& a, const FoundRecord& b) { return a.frame < b.frame; });
-  next_number_ = found.back().frame + 1;
+  next_number_ = std::max(next_number_, found.back().frame + 1);
   const Place last = found.back().place;
   DropTorn(torn, &found);
   MutexLock lock(&mutex_);
@@ -374,7 +375,7 @@ bool JournalFile::IsSparse() const {
   MutexLock lock(&mutex_);
   int64_t taken = 0, used = 0;
   for (const Segment& segment : segments_) {
-    if (!segment.free) taken += segment.bytes;
+    if (segment.records > 0) taken += segment.bytes;  // others are free, or soon
     used += segment.used;
   }
   return taken > 2 * used + kSlack * options_.first_segment_bytes;

@@ -90,7 +90,7 @@ class JournalFile {
                                                            Options options);
 
   // All records that there are, dead ones too, in the order of their frames' numbers; goes on
-  // behind the last. `torn`: of the frames that were cut off, how many of their records count.
+  // behind the last. `torn`: of all frames that ever were cut off, how many of their records count.
   absl::StatusOr<std::vector<FoundRecord>> Find(const std::map<int64_t, int64_t>& torn);
   // What Find found to be cut off, if anything: the frame's number and how many records count.
   std::pair<int64_t, int64_t> torn() const { return torn_; }

@@ -149,7 +149,8 @@ void SqliteStore::Tidy(const Entry& entry) const {
   committer_.Submit([this, entry](Database& db) { return TidyStep(entry, db); }, nullptr);
 }
 
-// What is taken is forgotten at once. Should removing it fail, then a later start finds it again.
+// What is taken is forgotten at once. Should removing it fail, then a later start finds it again,
+// and rows the next that tidies.
 SqliteStore::Rubbish SqliteStore::TakeRubbish(ModelEntry& model) const {
   Rubbish rubbish;
   rubbish.model_id = model.model_id;
@@ -202,7 +203,12 @@ absl::StatusOr<bool> SqliteStore::TidyStep(const Entry& entry, Database& db) con
   } else if (!rubbish.empty()) {
     status = rubbish.Remove(db);
   }
-  if (!status.ok()) return status;
+  if (!status.ok()) {
+    // Their room in the file would be lost until the next start.
+    MutexLock lock(&mutex_);
+    entry->rows.insert(entry->rows.begin(), rubbish.rows.begin(), rubbish.rows.end());
+    return status;
+  }
   for (const RowPlace& row : rubbish.rows) {
     if (row.place.in_file()) journal_->Free(row.place);
   }
@@ -226,7 +232,7 @@ absl::Status SqliteStore::Bury(const Entry& entry, Database& db) const {
 
 struct SqliteStore::Compaction {
   std::map<int64_t, Entry> models;  // by id
-  std::vector<FoundRecord> found;   // in the segment that is to become empty
+  std::vector<FoundRecord> found;   // in the segment that is to become empty; first there is none
   size_t next = 0;                  // of them
 };
 
@@ -239,8 +245,11 @@ void SqliteStore::Compact() const {
   committer_.Submit(
       [this, compaction](Database&) -> absl::StatusOr<bool> {
         const absl::StatusOr<bool> more = CompactStep(*compaction);
-        if (more.ok() && !*more) compacting_ = false;
-        return more;
+        if (!more.ok() || *more) return more;
+        compacting_ = false;
+        // The next segment comes behind the chores that wait.
+        if (!compaction->found.empty()) Compact();
+        return false;
       },
       [this](const absl::Status&) { compacting_ = false; });
 }
@@ -256,8 +265,7 @@ RowPlace* SqliteStore::RowOf(const Compaction& compaction, const FoundRecord& re
 }
 
 absl::StatusOr<bool> SqliteStore::CompactStep(Compaction& compaction) const {
-  if (compaction.next == compaction.found.size()) {
-    if (!journal_->IsSparse()) return false;
+  if (compaction.found.empty()) {
     absl::StatusOr<std::vector<FoundRecord>> found = journal_->FindSparsest();
     if (!found.ok()) return found.status();
     if (found->empty()) return false;
@@ -279,7 +287,8 @@ absl::StatusOr<bool> SqliteStore::CompactStep(Compaction& compaction) const {
     frame.AddBytes(record.model_id, record.seq, *bytes);
     moved.push_back(record);
   }
-  if (moved.empty()) return true;
+  const bool more = compaction.next < compaction.found.size();
+  if (moved.empty()) return more;
   const absl::StatusOr<std::vector<Place>> places = journal_->Append(frame);
   if (!places.ok()) return places.status();
   {
@@ -287,7 +296,7 @@ absl::StatusOr<bool> SqliteStore::CompactStep(Compaction& compaction) const {
     for (size_t i = 0; i < moved.size(); ++i) RowOf(compaction, moved[i])->place = (*places)[i];
   }
   for (const FoundRecord& record : moved) journal_->Free(record.place);
-  return true;
+  return more;
 }
 
 }  // namespace lazynorm

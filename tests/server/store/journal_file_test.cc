@@ -217,5 +217,27 @@ TEST_F(JournalFileTest, TheSparsestSegmentsAreShownOnceEach) {
   EXPECT_EQ(shown.back(), 9);                  // it has the most
 }
 
+// What goes when nobody holds any more is not to be won by moving what is beside it.
+TEST_F(JournalFileTest, WhatIsHeldAloneMakesNothingSparse) {
+  const auto file = Open();
+  const JournalFile::Hold hold(*file);
+  for (int i = 0; i < 8; ++i) {
+    for (const Place& place : Append(*file, 8, 7000)) file->Free(place);
+  }
+  EXPECT_FALSE(file->IsSparse());
+}
+
+TEST_F(JournalFileTest, TheNumberOfAFrameThatWasCutOffIsNotGivenAgain) {
+  { Append(*Open(), 2); }
+  const std::map<int64_t, int64_t> torn = {{3, 1}};  // nothing is left of it
+  {
+    const auto file = Open();
+    EXPECT_EQ(Seqs(Find(*file, torn)), "1 2");
+    Append(*file, 2);
+    Append(*file, 2);
+  }
+  EXPECT_EQ(Seqs(Find(*Open(), torn)), "1 2 3 4 5 6");
+}
+
 }  // namespace
 }  // namespace lazynorm
