@@ -108,6 +108,20 @@ absl::Status Committer::Change(std::vector<Write>& group, const std::vector<absl
   return status;
 }
 
+bool Committer::FillFrame(const std::vector<ModelRows*>& rows) {
+  frame_.Clear();
+  for (const ModelRows* model : rows) {
+    for (const JournalRow& row : model->rows) {
+      // Before it is copied: some are huge.
+      if (!journal_->Fits(frame_.bytes() + static_cast<int64_t>(row.record.payload.size()))) {
+        return false;
+      }
+      frame_.Add(model->model_id, row);
+    }
+  }
+  return journal_->Fits(frame_.bytes());
+}
+
 absl::Status Committer::AppendFrame(const std::vector<ModelRows*>& rows) {
   const absl::StatusOr<std::vector<Place>> places = journal_->Append(frame_);
   if (!places.ok()) return places.status();
@@ -125,7 +139,6 @@ absl::Status Committer::Apply(std::vector<Write>& group,
   int64_t records = 0, bytes = 0;
   bool changes = false;
   std::vector<ModelRows*> rows;
-  frame_.Clear();
   for (size_t i = 0; i < group.size(); ++i) {
     if (!admitted[i].ok()) continue;
     changes = changes || group[i].apply;
@@ -134,12 +147,11 @@ absl::Status Committer::Apply(std::vector<Write>& group,
     records += static_cast<int64_t>(group[i].rows.rows.size());
     for (const JournalRow& row : group[i].rows.rows) {
       bytes += static_cast<int64_t>(row.record.payload.size());
-      if (journal_ != nullptr) frame_.Add(group[i].rows.model_id, row);
     }
   }
   if (!changes && rows.empty()) return absl::OkStatus();
   const absl::Time start = absl::Now();
-  const bool as_frame = journal_ != nullptr && !changes && journal_->Fits(frame_.bytes());
+  const bool as_frame = journal_ != nullptr && !changes && FillFrame(rows);
   absl::Status status = as_frame
                             ? AppendFrame(rows)
                             : database_->Transaction([&] { return Change(group, admitted, rows); });

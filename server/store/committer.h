@@ -94,6 +94,8 @@ class Committer {
   absl::Status Apply(std::vector<Write>& group, const std::vector<absl::Status>& admitted);
   absl::Status Change(std::vector<Write>& group, const std::vector<absl::Status>& admitted,
                       const std::vector<ModelRows*>& rows);
+  // False: there can be no frame of these.
+  bool FillFrame(const std::vector<ModelRows*>& rows);
   absl::Status AppendFrame(const std::vector<ModelRows*>& rows);
   void TellKept(std::vector<Write>& group, const std::vector<absl::Status>& heard);
   void StepChore();
