@@ -33,6 +33,21 @@ absl::Status MakeFolder(const std::string& folder) {
       absl::StrCat("cannot create the data directory ", folder, ": ", error.message()));
 }
 
+// What a killed process has left may be in the system's memory alone. It is believed from here on,
+// and each of the files by the others, so the disk must have it first.
+absl::Status SyncWhatWasLeft(const std::string& path, const std::string& journal) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return absl::OkStatus();  // a new store
+  for (const std::string& name : {path, path + "-wal", journal}) {
+    if (!std::filesystem::exists(name, error)) continue;
+    const absl::StatusOr<std::unique_ptr<DiskFile>> file = DiskFile::Open(name);
+    if (!file.ok()) return file.status();
+    absl::Status status = (*file)->Sync();
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 // Chunks whose manifest was never written: the process ended in between.
 absl::Status RemoveOrphans(Database& db) {
   constexpr char kFew[] =
@@ -104,7 +119,7 @@ absl::StatusOr<std::unique_ptr<JournalFile>> OpenJournal(Database& db, const std
 
 absl::StatusOr<std::unique_ptr<Store>> SqliteStore::Open(const std::string& path,
                                                          StoreOptions options) {
-  const std::string folder = FolderOf(path);
+  const std::string folder = FolderOf(path), journal_path = folder + "/lazynorm.journal";
   absl::Status status = MakeFolder(folder);
   if (!status.ok()) return status;
   absl::StatusOr<std::unique_ptr<DirectoryLock>> lock = DirectoryLock::Take(folder);
@@ -113,14 +128,15 @@ absl::StatusOr<std::unique_ptr<Store>> SqliteStore::Open(const std::string& path
   absl::StatusOr<std::unique_ptr<Marks>> marks =
       OpenMarks(folder + "/lazynorm.marks", options.durability, &warnings);
   if (!marks.ok()) return marks.status();
+  status = SyncWhatWasLeft(path, journal_path);
+  if (!status.ok()) return status;
   absl::StatusOr<std::unique_ptr<Database>> db = Database::Open(path, Database::Mode::kReadWrite);
   if (!db.ok()) return db.status();
   status = Configure(**db, options.durability);
   if (status.ok()) status = Migrate(**db, Migrations());
   if (status.ok()) status = SyncFolder(folder);
   if (!status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<JournalFile>> journal =
-      OpenJournal(**db, folder + "/lazynorm.journal", options);
+  absl::StatusOr<std::unique_ptr<JournalFile>> journal = OpenJournal(**db, journal_path, options);
   if (!journal.ok()) return journal.status();
   absl::StatusOr<Catalog> catalog =
       LoadCatalog(**db, journal->get(),
@@ -295,6 +311,7 @@ absl::StatusOr<Position> SqliteStore::Read(const Entry& entry, std::optional<int
   ReadRequest request;
   {
     MutexLock lock(&mutex_);
+    if (entry->deleted) return NoSuchModel(entry->name);  // it is going already
     request.journal = journal_.get();
     request.model = *entry;
     request.snapshots_kept = static_cast<size_t>(options_.snapshots_per_model);
@@ -358,6 +375,8 @@ absl::Status SqliteStore::Delete(absl::string_view model) {
         MutexLock lock(&mutex_);
         entry->deleted = true;
         models_.erase(entry->name);
+        // Whoever opened it meanwhile has another one than `write.ends`.
+        if (entry->lineage != nullptr) entry->lineage->broken = NoSuchModel(entry->name);
       }
       Tidy(entry);
     };

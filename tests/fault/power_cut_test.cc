@@ -68,8 +68,9 @@ class PowerCutTest : public testing::Test {
     account_.unsure.clear();
     account_.fatal = false;
   }
-  absl::StatusOr<std::unique_ptr<Store>> Open() {
+  absl::StatusOr<std::unique_ptr<Store>> Open(Durability durability = Durability::kFsync) {
     StoreOptions options;
+    options.durability = durability;
     options.checkpoint_pages = 60;            // so that the write-ahead log is often moved
     options.journal_segment_bytes = 8 << 10;  // and that segments are filled again
     options.hooks.on_fatal = [this](const std::string&) { account_.fatal = true; };
@@ -250,6 +251,37 @@ TEST_F(PowerCutTest, AtEveryOperationOfTheRecovery) {
   }
   std::cout << tried << " power cuts of a recovery\n";
   EXPECT_GT(tried, operations / 23);
+}
+
+// A process is killed, the next one finds in the system's memory what the disk does not have yet,
+// and then power fails.
+TEST_F(PowerCutTest, WhatAStartHasFoundIsThereAfterAPowerCut) {
+  const int64_t operations = OperationsOfALife();
+  for (int64_t at = 1; at <= operations; at += Thorough() ? 1 : 2) {
+    NewDisk();
+    FaultVfs::Arm(Fault::kPowerCut, at);
+    Live();
+    FaultVfs::Arm(Fault::kNone, 0);
+    {
+      const auto store = Open(at / 2 % 2 == 0 ? Durability::kFsync : Durability::kAsync);
+      ASSERT_TRUE(store.ok()) << store.status();
+      History history;
+      const auto a = (*store)->Open("a", ReaderInto(history));
+      if (a.ok()) {
+        const int64_t step = (*a)->end().step;
+        account_.acknowledged["a"] = step;  // whoever repeats a request hears that it was done
+        account_.unsure.erase("a");
+        if (at / 2 % 2 != 0) {
+          account_.sent["a"] = step + 1;
+          ASSERT_TRUE(
+              AppendAndWait(**a, {RecordOf(static_cast<int>(step) + 1, SizeOf(step + 1))}).ok());
+        }
+      }
+    }
+    FaultVfs::CutPower(Cut::kAllUnsynced, random_);
+    CheckLife(absl::StrCat("operation ", at));
+    if (HasFailure()) return;
+  }
 }
 
 TEST_F(PowerCutTest, AtRandomAndAtRandomAgain) {
