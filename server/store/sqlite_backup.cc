@@ -106,7 +106,9 @@ absl::Status SqliteStore::CopyRows(const Entry& model, Database& copy) const {
 // The models as they are when the copy is made: nothing of them may go before it is complete.
 absl::Status SqliteStore::CopyAll(Database& db, Database& copy) const {
   const Reading before(this, Entries());
-  absl::Status status = db.Run("BEGIN");
+  // What a chore had already taken of them has gone behind this.
+  absl::Status status = committer_.SubmitAndWait({});
+  if (status.ok()) status = db.Run("BEGIN");
   if (status.ok()) status = db.Run("SELECT 1 FROM model");  // from here on it stands still
   const Reading after(this, Entries());
   if (status.ok()) status = Copy(db, copy);
@@ -152,8 +154,11 @@ absl::Status SqliteStore::Restore(const std::string& path, const std::string& di
     return StoreRefused(
         absl::StrCat("there is no backup in ", directory, ": ", from, " is missing"));
   }
-  if (fs::exists(path, error)) {
-    return StoreRefused(absl::StrCat(path,
+  // Another database's log, beside this one, would be taken for its own.
+  for (const std::string& left :
+       {path, path + "-wal", folder + "/lazynorm.marks", folder + "/lazynorm.journal"}) {
+    if (!fs::exists(left, error)) continue;
+    return StoreRefused(absl::StrCat(left,
                                      " exists already; a backup is restored into an empty "
                                      "data directory only"));
   }

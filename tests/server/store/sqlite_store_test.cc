@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -440,6 +441,33 @@ TEST_F(SqliteStoreTest, RecordsThatOutliveTheOthersAreMovedTogether) {
   }
 }
 
+// Moving records wins nothing while somebody reads: what they leave cannot be filled again.
+TEST_F(SqliteStoreTest, ALongReadingLetsTheJournalGrowByWhatIsWrittenAlone) {
+  StoreOptions options;
+  options.journal_segment_bytes = 4 << 10;  // the largest: 256 KiB
+  const auto store = MustOpen(options);
+  const auto steady = Create(*store, "steady"), busy = Create(*store, "busy");
+  for (int step = 1; step <= 20; ++step) {
+    ASSERT_TRUE(AppendAndWait(*steady, Records(step, step, 50'000)).ok());
+  }
+  const fs::path file = data_ / "lazynorm.journal";
+  bool begun = false;
+  Reader slow;
+  slow.on_record = [&](const Position&, const Record&) {
+    if (std::exchange(begun, true)) return absl::OkStatus();
+    for (int step = 1; step <= 100; ++step) {
+      EXPECT_TRUE(AppendAndWait(*busy, Records(step, step, 50'000)).ok());
+      if (step % 5 == 0) {
+        EXPECT_TRUE(SnapshotAndWait(*busy, absl::StrCat("at ", step)).ok());
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));  // time for what must not be
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(store->ReadAt("steady", 20, slow).ok());
+  EXPECT_LT(fs::file_size(file), 2 * 120 * 50'000);
+}
+
 TEST_F(SqliteStoreTest, ADamagedOrMissingRecordIsNamed) {
   {
     const auto store = MustOpen();
@@ -465,6 +493,59 @@ TEST_F(SqliteStoreTest, ADamagedOrMissingRecordIsNamed) {
   const auto store = MustOpen();
   EXPECT_TRUE(store->Delete("m").ok());
   EXPECT_TRUE(store->Create("m", RecordOf(0)).ok());
+}
+
+// A frame was cut off, others came behind it and over what was before it, and then it comes to
+// light again: what never counted in it must not be believed.
+TEST_F(SqliteStoreTest, WhatWasCutOffOnceStaysSo) {
+  const fs::path file = data_ / "lazynorm.journal";
+  StoreOptions options;
+  options.journal_segment_bytes = 4 << 10;
+  {
+    const auto store = MustOpen(options);
+    const auto idle = Create(*store, "idle"), busy = Create(*store, "busy");
+    ASSERT_TRUE(AppendAndWait(*busy, Records(1, 1, 1000)).ok());
+    ASSERT_TRUE(AppendAndWait(*idle, Records(1, 3, 500)).ok());
+  }
+  std::string bytes = ReadFile(file);
+  bytes[bytes.find("record 2 ")] ^= 1;  // of the newest frame: its third record is whole
+  WriteFile(file, bytes);
+  fs::remove(data_ / "lazynorm.marks");  // as after a power cut: it was not acknowledged
+  {
+    const auto store = MustOpen(options);
+    History history;
+    const auto idle = *store->Open("idle", ReaderInto(history));
+    EXPECT_EQ(history.steps(), "0 1");
+    auto busy = *store->Open("busy", ReaderInto(history));
+    // These take, in the database, the places in the order of all that were given up.
+    Create(*store, "x");
+    Create(*store, "y");
+    // Until the first segment is filled again, by one small frame.
+    ASSERT_TRUE(SnapshotAndWait(*idle, "idle at 1").ok());
+    ASSERT_TRUE(AppendAndWait(*idle, {}).ok());
+    ASSERT_TRUE(SnapshotAndWait(*idle, "idle at 1 again").ok());
+    int64_t first = 0;
+    for (int step = 2; step < 60 && first == 0; ++step) {
+      ASSERT_TRUE(AppendAndWait(*busy, Records(step, step, 900)).ok());
+      ASSERT_TRUE(SnapshotAndWait(*busy, absl::StrCat("at ", step)).ok());
+      first = ReadFile(file)[0] == bytes[0] && ReadFile(file)[8] != bytes[8] ? step : 0;
+    }
+    ASSERT_NE(first, 0) << "it was not filled again";
+    ASSERT_NE(ReadFile(file).substr(0, 4096).find("record 3 "), std::string::npos);
+    for (int step = 60; step < 64; ++step) {
+      ASSERT_TRUE(AppendAndWait(*busy, Records(step, step, 5000)).ok());
+      ASSERT_TRUE(SnapshotAndWait(*busy, absl::StrCat("at ", step)).ok());
+    }
+  }
+  MustOpen(options);
+  bytes = ReadFile(file);
+  bytes[16] ^= 1;  // the header of a frame that is needed no more
+  WriteFile(file, bytes);
+  const auto store = MustOpen(options);
+  History history;
+  const absl::Status status = store->Open("idle", ReaderInto(history)).status();
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(history.steps(), "");
 }
 
 TEST_F(SqliteStoreTest, ADatabaseWithoutItsJournalIsRefused) {
@@ -546,6 +627,58 @@ TEST_F(SqliteStoreTest, ABackupIsAStoreOfItsOwnAndNeedsAnEmptyFolder) {
   EXPECT_TRUE(history.snapshot == RecordOf(3, 600'000).payload);
   EXPECT_TRUE((*reopened)->end() ==
               Position({(*reopened)->end().seq, 10, (*reopened)->end().chain}));
+}
+
+// The log of the database that was there would be taken for that of the one that comes.
+TEST_F(SqliteStoreTest, ABackupIsNotRestoredBesideWhatIsLeftOfAnotherDatabase) {
+  const std::string backup = folder_.path() / "backup";
+  {
+    const auto store = MustOpen();
+    const auto journal = Create(*store, "m");
+    ASSERT_TRUE(store->Backup(backup).ok());
+  }
+  for (const char* name : {"lazynorm.db-wal", "lazynorm.marks", "lazynorm.journal"}) {
+    const fs::path other = folder_.path() / absl::StrCat("other-", name);
+    fs::create_directories(other);
+    WriteFile(other / name, "left");
+    const absl::Status refused = RestoreBackup(Uri(other), backup);
+    EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_TRUE(absl::StrContains(refused.message(), name)) << refused;
+    fs::remove(other / name);
+    EXPECT_TRUE(RestoreBackup(Uri(other), backup).ok());
+  }
+}
+
+// However they meet, whoever opens hears what the model has or that it is not there.
+TEST_F(SqliteStoreTest, AModelThatIsDeletedWhileItIsOpenedIsNotDamagedAndTakesNoMore) {
+  std::vector<std::string> warnings;
+  StoreOptions options;
+  options.hooks.on_warning = [&](const std::string& text) { warnings.push_back(text); };
+  {
+    const auto store = MustOpen(options);
+    std::atomic<bool> over = false;
+    std::thread opener([&] {
+      while (!over) {
+        History history;
+        const auto journal = store->Open("m", ReaderInto(history));
+        if (journal.ok()) {
+          (void)AppendAndWait(**journal, Records(100, 101));
+        } else {
+          const absl::Status status = journal.status();
+          EXPECT_TRUE(absl::IsNotFound(status) || absl::IsAborted(status)) << status;
+        }
+      }
+    });
+    for (int round = 0; round < 300; ++round) {
+      const auto journal = Create(*store, "m");
+      (void)AppendAndWait(*journal, Records(1, 3));
+      EXPECT_TRUE(store->Delete("m").ok());
+    }
+    over = true;
+    opener.join();
+  }
+  EXPECT_TRUE(MustOpen(options)->Models()->empty());
+  EXPECT_TRUE(warnings.empty()) << warnings.front();
 }
 
 TEST(OpenStoreTest, AUriThatNamesNoStoreIsRefused) {
