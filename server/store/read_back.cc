@@ -70,6 +70,8 @@ absl::StatusOr<Position> ReadWholeHistory(absl::string_view model,
   absl::StatusOr<Position> at = Position{0, 0, FirstChain(model)};
   if (!whole) at = in_place.First();
   if (!at.ok()) return at;
+  // Others may have been taken at the very same place.
+  if (absl::Status status = in_place.UpTo(at->seq); !status.ok()) return status;
   Reader records = reader;
   records.on_record = [&](const Position& place, const Record& record) {
     absl::Status status;

@@ -150,8 +150,16 @@ absl::Status CheckEnd(const std::string& path, const ReadRequest& request, const
       " had been acknowledged; to go on from there, remove the file lazynorm.marks beside it"));
 }
 
+// Whether the journal still has the model's first record.
+bool ReachesBackToItsFirst(Database& db, const ReadRequest& request) {
+  const ModelEntry& model = request.model;
+  if (model.rows.empty()) return false;
+  JournalWalk first(db, request, {0, 0, FirstChain(model.name)}, model.rows.front().seq);
+  return first.Run({}).ok();
+}
+
 // Where the model last stood at `step`: a restored checkpoint takes it back to an earlier one.
-absl::StatusOr<int64_t> LastSeqAt(const ReadRequest& request, int64_t step) {
+absl::StatusOr<int64_t> LastSeqAt(Database& db, const ReadRequest& request, int64_t step) {
   const ModelEntry& model = request.model;
   int64_t seq = 0, newest = -1;
   for (const RowPlace& row : model.rows) {
@@ -162,10 +170,11 @@ absl::StatusOr<int64_t> LastSeqAt(const ReadRequest& request, int64_t step) {
     newest = std::max(newest, snapshot.at.step);
     if (snapshot.at.step == step) seq = std::max(seq, snapshot.at.seq);
   }
-  // What is before the oldest of them is on its way out.
+  // What is before the oldest of them is on its way out, or was when fewer were to be kept.
+  const int64_t oldest = model.snapshots.empty() ? 0 : model.snapshots.front().at.seq;
+  if (seq > 0 && seq >= oldest) return seq;
   const bool all = model.snapshots.size() < request.snapshots_kept;
-  const int64_t first = all ? 1 : model.snapshots.front().at.seq;
-  if (seq >= first) return seq;
+  if (seq > 0 && all && ReachesBackToItsFirst(db, request)) return seq;
   return NoSuchStep(model.name, step, newest);
 }
 
@@ -210,7 +219,7 @@ absl::StatusOr<Position> ReadModel(Database& db, const ReadRequest& request, con
   const ModelEntry& model = request.model;
   int64_t last_seq = std::numeric_limits<int64_t>::max();
   if (request.last_step.has_value()) {
-    const absl::StatusOr<int64_t> seq = LastSeqAt(request, *request.last_step);
+    const absl::StatusOr<int64_t> seq = LastSeqAt(db, request, *request.last_step);
     if (!seq.ok()) return seq.status();
     last_seq = *seq;
   }
@@ -232,22 +241,15 @@ absl::StatusOr<Position> ReadModel(Database& db, const ReadRequest& request, con
 absl::StatusOr<Position> ReadModelHistory(Database& db, const ReadRequest& request,
                                           const Reader& reader) {
   const ModelEntry& model = request.model;
-  const Position nowhere = {0, 0, FirstChain(model.name)};
-  const auto walk = [&](const Position& from, const Reader& records,
-                        int64_t last_seq) -> absl::StatusOr<Position> {
-    JournalWalk journal(db, request, from, last_seq);
+  const auto walk = [&](const Position& from, const Reader& records) -> absl::StatusOr<Position> {
+    JournalWalk journal(db, request, from, std::numeric_limits<int64_t>::max());
     absl::Status status = journal.Run(records);
     if (!status.ok()) return status;
     return journal.at();
   };
-  const bool whole = !model.rows.empty() && walk(nowhere, {}, model.rows.front().seq).ok();
   const absl::StatusOr<Position> end = ReadWholeHistory(
-      model.name, model.snapshots, whole,
-      [&](const Manifest& manifest) { return ReadSnapshot(db, manifest); },
-      [&](const Position& from, const Reader& records) {
-        return walk(from, records, std::numeric_limits<int64_t>::max());
-      },
-      reader);
+      model.name, model.snapshots, ReachesBackToItsFirst(db, request),
+      [&](const Manifest& manifest) { return ReadSnapshot(db, manifest); }, walk, reader);
   if (!end.ok()) return end;
   absl::Status status = CheckEnd(db.path(), request, *end);
   if (!status.ok()) return status;
