@@ -305,7 +305,10 @@ class LoggedClusterTest : public ClusterTest {
     spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", log_));
     ClusterTest::SetUp();
   }
-  void TearDown() override { spdlog::set_default_logger(logger_); }
+  void TearDown() override {
+    nodes_.clear();  // no thread logs any more
+    spdlog::set_default_logger(logger_);
+  }
 
   // Such lines of all servers since the last time.
   std::string Lines(const std::string& event) {

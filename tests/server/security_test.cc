@@ -35,6 +35,8 @@ class SecurityTest : public ServerFixture {
     Write(absl::StrCat(TokenLine("root", "admin"), TokenLine("reader", "predict"),
                        TokenLine("feeder", "train"), TokenLine("team", "admin", "team-*"),
                        TokenLine("half", "train", "team-*")));
+    // Before there is a thread that logs.
+    spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", log_sink_));
     Options options = TestOptions();
     options.auth_tokens_file = path_;
     Start(options);
@@ -42,7 +44,11 @@ class SecurityTest : public ServerFixture {
     ASSERT_TRUE(Create("team-a").ok());
     ASSERT_TRUE(Create("other").ok());
   }
-  void TearDown() override { spdlog::set_default_logger(logger_); }
+  void TearDown() override {
+    client_.reset();
+    server_.reset();
+    spdlog::set_default_logger(logger_);
+  }
 
   void Write(const std::string& text) { std::ofstream(path_) << text; }
 
@@ -114,6 +120,9 @@ class SecurityTest : public ServerFixture {
   const std::string path_ = testing::TempDir() + "/tokens." +
                             testing::UnitTest::GetInstance()->current_test_info()->name();
   std::string as_;  // whose token is sent; empty: none
+  std::ostringstream log_;
+  const std::shared_ptr<spdlog::sinks::ostream_sink_mt> log_sink_ =
+      std::make_shared<spdlog::sinks::ostream_sink_mt>(log_);
   const std::shared_ptr<spdlog::logger> logger_ = spdlog::default_logger();
 };
 
@@ -388,9 +397,6 @@ TEST_F(RevokedTest, TheStreamsOfOthersStay) {
 }
 
 TEST_F(SecurityTest, LifeCycleCallsLeaveALineAndNoLineASecret) {
-  std::ostringstream log;
-  auto sink = std::make_shared<spdlog::sinks::ostream_sink_mt>(log);
-  spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", sink));
   Create("audited");
   as_ = "reader";
   Create("refused\" code=OK\n");
@@ -398,7 +404,7 @@ TEST_F(SecurityTest, LifeCycleCallsLeaveALineAndNoLineASecret) {
   as_ = "nobody";
   Create("unknown");
   spdlog::default_logger()->flush();
-  const std::string text = log.str();
+  const std::string text = log_.str();
   EXPECT_THAT(text, HasSubstr("event=audit caller=\"root\" "
                               "method=lazynorm.v1.ModelService/CreateModel model=\"audited\" "
                               "code=OK\n"));
