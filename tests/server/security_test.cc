@@ -397,6 +397,7 @@ TEST_F(RevokedTest, TheStreamsOfOthersStay) {
 }
 
 TEST_F(SecurityTest, LifeCycleCallsLeaveALineAndNoLineASecret) {
+  spdlog::default_logger()->set_level(spdlog::level::info);
   Create("audited");
   as_ = "reader";
   Create("refused\" code=OK\n");
