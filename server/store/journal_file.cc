@@ -32,11 +32,13 @@ constexpr int64_t kEntryBytes = 3 * sizeof(int64_t);
 constexpr int64_t kAlignment = 8;  // of frames
 // Four of the first size, four of four times that, and so on; the last size is that of all others.
 constexpr size_t kSegmentsOfSize = 4, kLastSize = 3;
+// In first segments: by how much the file grows at least, within a segment.
+constexpr int64_t kPiece = 4;
 // In first segments: how much may be taken beyond what is needed.
 constexpr int64_t kSlack = 32;
 
-int64_t RoundUp(int64_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+int64_t RoundUp(int64_t bytes, int64_t unit = kAlignment) {
+  return (bytes + unit - 1) / unit * unit;
 }
 
 template <typename T>
@@ -111,9 +113,9 @@ void Frame::Clear() {
 }
 
 int64_t Frame::bytes() const {
-  return RoundUp(static_cast<int64_t>(sizeof(FrameHeader)) +
-                 kEntryBytes * static_cast<int64_t>(entries_.size()) +
-                 static_cast<int64_t>(records_.size()));
+  return static_cast<int64_t>(sizeof(FrameHeader)) +
+         kEntryBytes * static_cast<int64_t>(entries_.size()) +
+         static_cast<int64_t>(records_.size());
 }
 
 absl::StatusOr<std::unique_ptr<JournalFile>> JournalFile::Open(const std::string& path,
@@ -218,8 +220,8 @@ absl::StatusOr<std::vector<FoundRecord>> JournalFile::Find(const std::map<int64_
     Segment segment;
     {
       MutexLock lock(&mutex_);
-      SegmentAt(i).prepared = SegmentAt(i).offset + SegmentAt(i).bytes <= *size;
       segment = SegmentAt(i);
+      SegmentAt(i).prepared = std::clamp<int64_t>(*size - segment.offset, 0, segment.bytes);
     }
     if (segment.offset >= *size) break;
     const absl::Status status = FindIn(segment, &found);
@@ -255,47 +257,45 @@ size_t JournalFile::ChooseSegment(int64_t bytes) {
   for (const bool prepared : {true, false}) {
     for (size_t i = 0; i < segments_.size(); ++i) {
       const Segment& s = segments_[i];
-      if (s.free && s.prepared == prepared && s.bytes >= bytes) return i;
+      if (s.free && (s.prepared == s.bytes) == prepared && s.bytes >= bytes) return i;
     }
   }
   while (SegmentAt(segments_.size()).bytes < bytes) continue;
   return segments_.size() - 1;
 }
 
-// With the blocks on the disk, a frame's sync need not wait for the file system's own journal.
-absl::Status JournalFile::Prepare(const Segment& segment) {
-  const std::string zeros(static_cast<size_t>(segment.bytes), '\0');
-  absl::Status status = file_->Write(segment.offset, zeros);
-  return status.ok() ? file_->Sync() : status;
+JournalFile::Room JournalFile::FindRoom(int64_t bytes) {
+  MutexLock lock(&mutex_);
+  const auto current = static_cast<size_t>(current_);
+  const bool goes_on = current_ >= 0 && filled_ + bytes <= segments_[current].bytes;
+  Room room;
+  room.segment = goes_on ? current : ChooseSegment(bytes);
+  room.at = goes_on ? filled_ : 0;
+  const Segment& segment = segments_[room.segment];
+  room.offset = segment.offset;
+  room.prepared = room.grown = segment.prepared;
+  const int64_t end = RoundUp(room.at + bytes, kPiece * options_.first_segment_bytes);
+  if (room.at + bytes > segment.prepared) room.grown = std::min(end, segment.bytes);
+  return room;
 }
 
-absl::StatusOr<int64_t> JournalFile::MakeRoom(int64_t bytes) {
-  Segment next;
-  size_t index = 0;
-  {
-    MutexLock lock(&mutex_);
-    if (current_ >= 0) {
-      const Segment& current = segments_[static_cast<size_t>(current_)];
-      if (filled_ + bytes <= current.bytes) return current.offset + filled_;
-    }
-    index = ChooseSegment(bytes);
-    next = segments_[index];
-  }
-  if (!next.prepared) {
-    absl::Status status = Prepare(next);
-    if (!status.ok()) return status;
-  }
-  MutexLock lock(&mutex_);
-  segments_[index].prepared = true;
+void JournalFile::Fill(size_t index) {
   segments_[index].free = segments_[index].visited = false;
   const int64_t before = std::exchange(current_, static_cast<int64_t>(index));
-  filled_ = 0;
   if (before >= 0) FreeIfEmpty(static_cast<size_t>(before));
-  return next.offset;
 }
 
-// The header goes last: until it is there, so is no frame.
-absl::Status JournalFile::WriteFrame(int64_t offset, const Frame& frame) {
+// With the blocks on the disk, a frame's sync need not wait for the file system's own journal.
+// Zeros in whole pages, and not the frame alone, make the pages of the cache large ones, for all
+// frames that will be there.
+absl::Status JournalFile::Grow(const Room& room) {
+  const std::string zeros(static_cast<size_t>(room.grown - room.prepared), '\0');
+  return file_->Write(room.offset + room.prepared, zeros);
+}
+
+// The header goes last: until it is there, so is no frame. What it tells of must not be beyond the
+// end of the file, not even after a power cut: it would come to light when the file has grown.
+absl::Status JournalFile::WriteFrame(const Room& room, const Frame& frame) {
   FrameHeader header = {.magic = Magic(),
                         .number = next_number_,
                         .bytes = frame.bytes(),
@@ -306,7 +306,13 @@ absl::Status JournalFile::WriteFrame(int64_t offset, const Frame& frame) {
   header_.clear();
   AppendTo(&header_, header);
   absl::StrAppend(&header_, entries);
-  absl::Status status = file_->Write(offset + static_cast<int64_t>(header_.size()), frame.records_);
+  const int64_t offset = room.offset + room.at;
+  const bool grows = room.grown > room.prepared;
+  absl::Status status = grows ? Grow(room) : absl::OkStatus();
+  if (status.ok()) {
+    status = file_->Write(offset + static_cast<int64_t>(header_.size()), frame.records_);
+  }
+  if (status.ok() && grows) status = file_->Sync();
   if (!status.ok()) return status;
   status = file_->Write(offset, header_);
   if (status.ok()) return file_->Sync();
@@ -321,23 +327,24 @@ absl::Status JournalFile::WriteFrame(int64_t offset, const Frame& frame) {
 }
 
 absl::StatusOr<std::vector<Place>> JournalFile::Append(const Frame& frame) {
-  const absl::StatusOr<int64_t> offset = MakeRoom(frame.bytes());
-  if (!offset.ok()) return offset.status();
-  const absl::Status status = WriteFrame(*offset, frame);
+  const Room room = FindRoom(frame.bytes());
+  const absl::Status status = WriteFrame(room, frame);
   if (!status.ok()) return status;
   ++next_number_;
   std::vector<Place> places;
   places.reserve(frame.entries_.size());
   MutexLock lock(&mutex_);
-  Segment& segment = segments_[static_cast<size_t>(current_)];
-  int64_t at = *offset + static_cast<int64_t>(header_.size());
+  if (room.at == 0) Fill(room.segment);
+  Segment& segment = segments_[room.segment];
+  segment.prepared = room.grown;
+  filled_ = RoundUp(room.at + frame.bytes());
+  int64_t at = room.offset + room.at + static_cast<int64_t>(header_.size());
   for (const Frame::Entry& entry : frame.entries_) {
     places.push_back({at, static_cast<int32_t>(entry.bytes)});
     ++segment.records;
     segment.used += entry.bytes;
     at += entry.bytes;
   }
-  filled_ = *offset + frame.bytes() - segment.offset;
   return places;
 }
 

@@ -134,9 +134,16 @@ class JournalFile {
   struct Segment {
     int64_t offset = 0, bytes = 0;
     int64_t records = 0, used = 0;  // in use: how many, how many bytes
-    bool prepared = false;          // the disk has its blocks
+    int64_t prepared = 0;           // bytes from its start that the disk has blocks for
     bool free = true;               // may be filled
     bool visited = false;           // by FindSparsest, since it was filled
+  };
+
+  // Where a frame goes.
+  struct Room {
+    size_t segment = 0;
+    int64_t offset = 0, at = 0;       // of the segment, and of the frame within it
+    int64_t prepared = 0, grown = 0;  // Segment::prepared, and what it will be
   };
 
   JournalFile(std::unique_ptr<DiskFile> file, Options options)
@@ -149,11 +156,11 @@ class JournalFile {
   absl::Status FindIn(const Segment& segment, std::vector<FoundRecord>* found) const;
   void FindInFrame(absl::string_view frame, int64_t offset, std::vector<FoundRecord>* found) const;
   void DropTorn(const std::map<int64_t, int64_t>& torn, std::vector<FoundRecord>* found);
-  // Where a frame of that size goes.
-  absl::StatusOr<int64_t> MakeRoom(int64_t bytes);
+  Room FindRoom(int64_t bytes);
   size_t ChooseSegment(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status Prepare(const Segment& segment);
-  absl::Status WriteFrame(int64_t offset, const Frame& frame);
+  absl::Status Grow(const Room& room);
+  absl::Status WriteFrame(const Room& room, const Frame& frame);
+  void Fill(size_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FreeIfEmpty(size_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::unique_ptr<DiskFile> file_;

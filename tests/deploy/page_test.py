@@ -31,6 +31,8 @@ class PageTest(ServerTest):
         browser = subprocess.Popen(
             ["node", "page.js", f"http://127.0.0.1:{server.metrics_port}/", str(PICTURES), "14"], cwd=npm.installed(),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(browser.communicate)
+        self.addCleanup(browser.kill)
         while browser.poll() is None and not select.select([browser.stdout], [], [], 0.3)[0]:
             predict_once(server)
         seen = {}

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/numbers.h"
+#include "server/store/journal_file.h"
 #include "server/store/store.h"
 #include "tests/fault/fault_vfs.h"
 #include "tests/server/store/testing.h"
@@ -341,6 +342,55 @@ TEST_F(PowerCutTest, AFullDiskEndsNothing) {
     CheckLife(absl::StrCat("operation ", at));
     if (HasFailure()) return;
   }
+}
+
+// The file has grown for a frame that was cut off and is not there. Nor is it when the file grows
+// again, beyond all that its header tells of, and other frames never came where it began.
+TEST_F(PowerCutTest, AFrameThatIsNotThereDoesNotComeToLight) {
+  const std::string path = folder_.path() / "journal";
+  Position end = {0, 0, 11};
+  const auto write = [&end](JournalFile& file, int64_t seq, size_t bytes) {
+    const JournalRow row = ChainRow(7, end, seq, RecordOf(static_cast<int>(seq), bytes));
+    Frame frame;
+    frame.Add(7, row);
+    const bool kept = file.Append(frame).ok();
+    if (kept) end = row.at;
+    return kept;
+  };
+  const auto open = [&path](std::vector<FoundRecord>* found) {
+    auto file = JournalFile::Open(path, {.store_id = 1, .first_segment_bytes = 1024});
+    EXPECT_TRUE(file.ok()) << file.status();
+    auto there = (*file)->Find({});
+    EXPECT_TRUE(there.ok()) << there.status();
+    *found = *std::move(there);
+    return *std::move(file);
+  };
+  int64_t cut_off = 0;
+  for (int round = 0; round < 10 * Rounds(); ++round) {
+    FaultVfs::Reset();
+    fs::remove(path);
+    end = {0, 0, 11};
+    std::vector<FoundRecord> found;
+    {
+      const auto file = open(&found);
+      ASSERT_TRUE(write(*file, 1, 20'000));
+      FaultVfs::Arm(Fault::kPowerCut, 1 + static_cast<int64_t>(random_() % 6));
+      write(*file, 2, 10'000);
+    }
+    FaultVfs::CutPower(Cut::kSomeUnsynced, random_);
+    FaultVfs::Reset();
+    auto file = open(&found);
+    if (found.size() != 1) continue;  // all of it, or a part that is known for one
+    ++cut_off;
+    file->Take(found[0].place);
+    ASSERT_TRUE(write(*file, 2, 60'000));  // in another segment
+    ASSERT_TRUE(write(*file, 3, 60'000));
+    file.reset();
+    open(&found);
+    ASSERT_EQ(found.size(), 3u) << "round " << round;
+    for (const FoundRecord& record : found) EXPECT_TRUE(record.whole) << "round " << round;
+  }
+  EXPECT_GT(cut_off, 100);
 }
 
 }  // namespace

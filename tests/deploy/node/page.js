@@ -6,9 +6,21 @@ import puppeteer from 'puppeteer-core';
 
 const [url, folder, seconds] = process.argv.slice(2);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-const browser = await puppeteer.launch({
-  executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
-});
+
+// The first start of a browser may take its time on a machine that compiles beside it, or hang for good.
+async function launch(tries) {
+  try {
+    return await puppeteer.launch({
+      executablePath: '/usr/bin/chromium', timeout: 90000,
+      args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
+    });
+  } catch (error) {
+    console.error(error.message);
+    if (tries <= 1) throw error;
+    return launch(tries - 1);
+  }
+}
+const browser = await launch(3);
 
 function look() {
   const text = (from, selector) => from.querySelector(selector)?.textContent ?? '';
@@ -32,6 +44,7 @@ function look() {
 
 try {
   const page = await browser.newPage();
+  page.setDefaultTimeout(90000);
   const complaints = [], hosts = new Set();
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
   page.on('pageerror', (error) => complaints.push(error.message));

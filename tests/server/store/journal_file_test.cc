@@ -114,6 +114,27 @@ TEST_F(JournalFileTest, ASegmentWhoseRecordsHaveGoneIsFilledAgain) {
   EXPECT_LT(found.size(), 20u);
 }
 
+// Else the commits of that moment wait for the whole segment.
+TEST_F(JournalFileTest, TheFileGrowsInPiecesThatAreSmallBesideALargeSegment) {
+  constexpr uintmax_t kPiece = 4 * 1024, kSmallSegments = 4 * (1 + 4 + 16) * 1024;
+  auto file = Open();
+  Append(*file, 1, 1000);  // the smallest segments cannot take it
+  uintmax_t size = fs::file_size(path_);
+  while (size < kSmallSegments + 5 * kPiece) {
+    Append(*file, 1, 1000);
+    const uintmax_t now = fs::file_size(path_);
+    EXPECT_LE(now, size + kPiece);
+    size = now;
+  }
+  const auto written = static_cast<size_t>(seq_);
+  file = Open();
+  EXPECT_EQ(Find(*file).size(), written);
+  Append(*file, 1, 20'001);  // more than a piece
+  Append(*file, 1, 1000);
+  EXPECT_LE(fs::file_size(path_), size + 20'001 + 2 * kPiece);
+  EXPECT_EQ(Find(*Open()).size(), written + 2);
+}
+
 TEST_F(JournalFileTest, NothingIsWrittenOverWhileSomebodyHolds) {
   const auto file = Open();
   const std::vector<Place> held = Append(*file, 5);
