@@ -62,8 +62,8 @@ struct FoundRecord {
 };
 
 // The young part of the journal, beside the database: each group commit is one frame, written and
-// synced once, over bytes that were on the disk already. SQLite writes all it is given twice, to
-// its log and to its pages, a page at a time.
+// synced once, over bytes that were on the disk already; where the file has to grow, synced twice.
+// SQLite writes all it is given twice, to its log and to its pages, a page at a time.
 //
 // The file is cut into segments. Frames fill one segment after the other; a segment whose records
 // have all been freed is filled again, from its start. There is nothing else to it: what the file
