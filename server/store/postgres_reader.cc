@@ -268,6 +268,7 @@ absl::StatusOr<Position> PgReader::ReadHistory(const PgModel& model, const Reade
         Position at = from;
         const absl::StatusOr<bool> whole = Walk(model, kToTheEnd, records, &at);
         if (!whole.ok()) return whole.status();
+        if (!*whole) return absl::AbortedError("the journal was trimmed meanwhile");
         return at;
       },
       reader);

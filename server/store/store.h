@@ -118,7 +118,7 @@ class Store {
 
   // Reads all that is kept of a model, to move it elsewhere: each record, and each snapshot in its
   // place among them. The first is the creation record, or the snapshot that the journal reaches
-  // back to. Returns where the model stands.
+  // back to. Returns where the model stands. ABORTED if some of it is trimmed away meanwhile.
   virtual absl::StatusOr<Position> ReadHistory(absl::string_view model,
                                                const Reader& reader) const = 0;
   // A model that begins with a snapshot in place of its creation record, at that step and chain:
