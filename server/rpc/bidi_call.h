@@ -229,6 +229,7 @@ class PostedBidi final : public PostedAs<Call>, public ReplySink<Resp> {
 
   void EndAfterTheLastMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     EndUnsureLocked();
+    AnsweredLocked();
     Hold();
     stream_.Finish(grpc::Status::OK, end_tag());
   }

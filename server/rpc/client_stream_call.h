@@ -55,6 +55,7 @@ class PostedClientStream final : public PostedAs<Call>, public ReplySink<Resp> {
       MutexLock lock(&mutex_);
       if (answer.ok() && !ended_) {
         EndLocked(absl::StatusCode::kOk);
+        AnsweredLocked();
         Hold();
         method_->metrics->Sent();
         reader_.Finish(*answer, grpc::Status::OK, end_tag());

@@ -31,10 +31,14 @@ class Pass {
     tokens_.swap(other.tokens_);
     caller_.swap(other.caller_);
     account_.swap(other.account_);
+    std::swap(left_, other.left_);
     return *this;
   }
-  ~Pass() {
-    if (account_ != nullptr) account_->Leave();
+  ~Pass() { Leave(); }
+
+  // The call does not count as in flight any more. At the latest when it is gone.
+  void Leave() {
+    if (account_ != nullptr && !std::exchange(left_, true)) account_->Leave();
   }
 
   // Whose token it was, "" without tokens.
@@ -63,6 +67,7 @@ class Pass {
   std::shared_ptr<const Tokens> tokens_;  // those of then
   std::shared_ptr<const Caller> caller_;
   std::shared_ptr<CallerAccount> account_;
+  bool left_ = false;  // account_ knows that the call is over
 };
 
 // Decides who may call, and how much. Thread-safe.

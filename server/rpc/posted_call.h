@@ -70,6 +70,10 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   // went away looks like: only the fate of the last operation tells, and then it is counted.
   void EndUnsureLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // The answer goes out and nothing is in work any more: whoever has it may send the next call,
+  // before this one is gone. A caller that went away without it is not let in so soon.
+  void AnsweredLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { pass_.Leave(); }
+
   // Keeps the names of models in `message` for the audit.
   template <typename Message>
   void NoteModels(const Message& message) {

@@ -123,6 +123,7 @@ class PostedServerStream final : public PostedAs<ServerStream<Req, Resp>> {
       queue_.pop_front();
     } else if (ending_.has_value()) {
       this->EndLocked(ending_->code());
+      this->AnsweredLocked();
       this->Hold();
       writer_.Finish(ToGrpcStatus(*ending_), this->end_tag());
     }

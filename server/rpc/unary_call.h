@@ -39,6 +39,7 @@ class PostedUnaryCall final : public PostedAs<UnaryCall<Req, Resp>> {
   void Finish(absl::Status status) override {
     {
       MutexLock lock(&this->mutex_);
+      this->AnsweredLocked();
       if (!this->ended_) this->EndLocked(status.code());
     }
     // The handler's hold becomes that of the last operation. If the caller is gone, it fails.

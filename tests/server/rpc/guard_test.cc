@@ -103,6 +103,20 @@ TEST(GuardTest, WhatWasCountedElsewhereIsNotCountedAgain) {
             StatusCode::kUnauthenticated);
 }
 
+TEST(GuardTest, APassThatHasLeftDoesNotLeaveAgainWhenItGoes) {
+  Guard guard(TokensOf(TokenLine("a", "train")), {.calls_in_flight = 1});
+  Pass next, other;
+  {
+    Pass answered;
+    ASSERT_TRUE(Admit(guard, kTrain, "a", &answered).ok());
+    answered.Leave();
+    answered.Leave();
+    EXPECT_TRUE(Admit(guard, kTrain, "a", &next).ok());
+    EXPECT_EQ(answered.name(), "a");
+  }
+  EXPECT_FALSE(Admit(guard, kTrain, "a", &other).ok());
+}
+
 TEST(GuardTest, APassThatIsMovedLeavesItsAccountOnce) {
   Guard guard(TokensOf(TokenLine("a", "train")), {.calls_in_flight = 1});
   {
