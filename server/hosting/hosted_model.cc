@@ -187,9 +187,12 @@ int64_t HostedModel::Wait(Waiter waiter) {
     if (deleted()) {
       status = Gone();
     } else if (!waiter.Has(*view_.Get())) {
-      const int64_t ticket = next_ticket_++;
-      waiters_.emplace(ticket, std::move(waiter));
-      return ticket;
+      status = waits_over_;
+      if (status.ok()) {
+        const int64_t ticket = next_ticket_++;
+        waiters_.emplace(ticket, std::move(waiter));
+        return ticket;
+      }
     }
   }
   waiter.done(status);
@@ -223,6 +226,7 @@ void HostedModel::EndWaits(const absl::Status& status) {
   std::map<int64_t, Waiter> waiters;
   {
     MutexLock lock(&mutex_);
+    waits_over_ = status;
     waiters.swap(waiters_);
   }
   for (auto& [ticket, waiter] : waiters) waiter.done(status);

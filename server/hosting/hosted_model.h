@@ -132,7 +132,8 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   int64_t WhenResolved(absl::AnyInvocable<void(absl::Status)> done);
   // True if the wait was still on: its `done` will not run.
   bool StopWaiting(int64_t ticket);
-  // Calls every `done` that waits for a step with `status`.
+  // Calls every `done` that waits with `status`; who would begin to wait from now on is told the
+  // same.
   void EndWaits(const absl::Status& status);
 
   // Ends the model: all that waits is answered MODEL_NOT_FOUND, and so is all that comes.
@@ -194,8 +195,9 @@ class HostedModel final : public std::enable_shared_from_this<HostedModel>, priv
   Mutex mutex_;
   int64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;
   std::map<int64_t, Waiter> waiters_ ABSL_GUARDED_BY(mutex_);
-  int64_t catch_ups_ ABSL_GUARDED_BY(mutex_) = 0;  // that were called
-  int64_t told_at_ ABSL_GUARDED_BY(mutex_) = 0;    // how many they were then
+  absl::Status waits_over_ ABSL_GUARDED_BY(mutex_);  // not OK: nobody begins to wait any more
+  int64_t catch_ups_ ABSL_GUARDED_BY(mutex_) = 0;    // that were called
+  int64_t told_at_ ABSL_GUARDED_BY(mutex_) = 0;      // how many they were then
 };
 
 // NOT_FOUND, reason MODEL_NOT_FOUND.
