@@ -21,6 +21,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/hosting/replicas.h"
 #include "tests/support/memory_cluster.h"
 #include "tests/support/server_fixture.h"
 
@@ -29,16 +30,29 @@ namespace {
 
 constexpr char kSpec[] = "mlp { hidden: 4 normalize_input: true }";
 
-// A port that was free a moment ago.
-int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-  socklen_t size = sizeof(address);
-  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  close(fd);
-  return ntohs(address.sin_port);
-}
+// A port that is free for one server, and that nobody else is given: it is bound, though nobody
+// listens on it.
+class FreePort {
+ public:
+  FreePort() {
+    sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof(address);
+    const int yes = 1;
+    EXPECT_EQ(setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)), 0);
+    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    address_ = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
+  }
+  ~FreePort() { close(fd_); }
+  FreePort(const FreePort&) = delete;
+  FreePort& operator=(const FreePort&) = delete;
+
+  const std::string& address() const { return address_; }
+
+ private:
+  const int fd_ = socket(AF_INET, SOCK_STREAM, 0);
+  std::string address_;
+};
 
 class ClusterTest : public ServerFixture {
  protected:
@@ -50,14 +64,24 @@ class ClusterTest : public ServerFixture {
 
   void SetUp() override {
     for (int i = 0; i < 3; ++i) nodes_.push_back(StartNode());
+    // The first is the one that keeps "m", also in a test that takes long.
+    const auto holder = Ranked(*nodes_[0].store->Replicas(), "m").front().id;
+    std::swap(nodes_[0], *std::find_if(nodes_.begin(), nodes_.end(), [&](const Node& node) {
+                return node.store->self() == holder;
+              }));
   }
-  virtual Options NodeOptions() { return TestOptions(); }
+  // Calls wait for a writer, and for a way to it, as long as it may take on a busy machine.
+  virtual Options NodeOptions() {
+    Options options = TestOptions();
+    options.lease_timeout = kPatience / 2;
+    options.follow_interval = absl::Milliseconds(10);
+    return options;
+  }
   Node StartNode(const std::string& models_dir = "") {
+    const FreePort port;
     Options options = NodeOptions();
     options.models_dir = models_dir;
-    options.listen = {absl::StrCat("127.0.0.1:", FreePort())};
-    options.lease_timeout = absl::Seconds(1);
-    options.follow_interval = absl::Milliseconds(10);
+    options.listen = {port.address()};
     return StartNode(options, cluster_.Join(Advertised(options)));
   }
   static Node StartNode(const Options& options, std::unique_ptr<MemoryCluster::Member> store) {
@@ -92,6 +116,10 @@ class ClusterTest : public ServerFixture {
     std::swap(server_, node.server);
     return value;
   }
+  // Sooner or later: gauges of the cluster are set at the end of a look.
+  bool Shows(Node& node, const std::string& series, const std::string& value) {
+    return Soon([&] { return MetricOf(node, series) == value; });
+  }
   // As a process that is killed: its models are given to nobody.
   void Kill(Node& node) {
     node.store->Lose();
@@ -122,10 +150,10 @@ TEST_F(ClusterTest, AnyServerTrainsAndAllHoldTheSameModel) {
   }
   EXPECT_EQ(MetricOf(nodes_[1], "lazynorm_forwarded_total{grpc_method=\"Train\"}"), "4");
   EXPECT_EQ(MetricOf(nodes_[0], "lazynorm_forwarded_total{grpc_method=\"Train\"}"), "");
-  EXPECT_EQ(MetricOf(nodes_[1], "lazynorm_replicas"), "3");
-  EXPECT_EQ(MetricOf(nodes_[1], "lazynorm_replicas_unreachable"), "0");
-  EXPECT_EQ(MetricOf(nodes_[0], "lazynorm_models_held"), "1");
-  EXPECT_EQ(MetricOf(nodes_[1], "lazynorm_replica_lag_steps{model=\"m\"}"), "0");
+  EXPECT_TRUE(Shows(nodes_[1], "lazynorm_replicas", "3"));
+  EXPECT_TRUE(Shows(nodes_[1], "lazynorm_replicas_unreachable", "0"));
+  EXPECT_TRUE(Shows(nodes_[0], "lazynorm_models_held", "1"));
+  EXPECT_TRUE(Shows(nodes_[1], "lazynorm_replica_lag_steps{model=\"m\"}", "0"));
 }
 
 TEST_F(ClusterTest, WhoHasTrainedThroughAServerPredictsWithItThere) {
@@ -133,7 +161,12 @@ TEST_F(ClusterTest, WhoHasTrainedThroughAServerPredictsWithItThere) {
   for (int i = 0; i < 50; ++i) {
     const auto trained = b().Train(RandomStep("m", 4, 3, i));
     ASSERT_TRUE(trained.ok());
-    EXPECT_GE(b().Predict(RandomQuery("m", 1, 3, i))->step(), trained->step());
+    const absl::Time begin = absl::Now();
+    const int64_t step = b().Predict(RandomQuery("m", 1, 3, i))->step();
+    // It waits 200 ms for the step to come, less what it takes to answer in time.
+    if (absl::Now() - begin < absl::Milliseconds(170)) {
+      EXPECT_GE(step, trained->step());
+    }
   }
 }
 
@@ -168,12 +201,13 @@ TEST_F(ClusterTest, OneOfManyMakesTheModelsToBeginWith) {
 TEST_F(ClusterTest, ALazyModelIsResolvedFromAnyServer) {
   for (int i = 0; i < 3; ++i) Make(absl::StrCat("m", i));
   EXPECT_TRUE(b().Predict(RandomQuery("m0", 2, 3, 1)).ok());
-  EXPECT_EQ(a().Get("m0")->in_features(), 3);
+  const auto width = [&](const char* model) { return a().Get(model)->in_features(); };
+  EXPECT_TRUE(Soon([&] { return width("m0") == 3; }));
   EXPECT_EQ(DetailsOf(c().Predict(RandomQuery("m0", 2, 4, 1)).status),
             Invalid("WIDTH_MISMATCH", "features"));
   const auto evaluated = b().Evaluate(AsEvaluation(RandomStep("m1", 4, 5, 1)));
   EXPECT_TRUE(evaluated.ok()) << evaluated.status.error_message();
-  EXPECT_EQ(a().Get("m1")->in_features(), 5);
+  EXPECT_TRUE(Soon([&] { return width("m1") == 5; }));
   grpc::ClientContext context;
   v1::EvaluateResponse response;
   auto stream = c().prediction->EvaluateStream(&context, &response);
@@ -182,7 +216,7 @@ TEST_F(ClusterTest, ALazyModelIsResolvedFromAnyServer) {
   stream->WritesDone();
   EXPECT_TRUE(stream->Finish().ok());
   EXPECT_EQ(response.rows(), 8);
-  EXPECT_EQ(a().Get("m2")->in_features(), 6);
+  EXPECT_TRUE(Soon([&] { return width("m2") == 6; }));
 }
 
 TEST_F(ClusterTest, AnErrorIsTheSameThroughAnotherServer) {
@@ -285,7 +319,7 @@ TEST_F(ClusterTest, ACallGoesOneHopAtMost) {
   const absl::Time begin = absl::Now();
   EXPECT_EQ(TrainAsBrought(b(), cluster_.secret),
             Error(grpc::StatusCode::UNAVAILABLE, "NO_WRITER"));
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(1));
+  EXPECT_LT(absl::Now() - begin, kPatience / 4) << "it waits for no writer";
 }
 
 TEST_F(ClusterTest, WhoDoesNotKnowTheSecretIsAnOrdinaryCaller) {
@@ -329,17 +363,27 @@ class LoggedClusterTest : public ClusterTest {
   const std::shared_ptr<spdlog::logger> logger_ = spdlog::default_logger();
 };
 
-TEST_F(LoggedClusterTest, AReplicaThatCannotBeReachedIsToldUntilItCan) {
+class UnreachableTest : public LoggedClusterTest {
+ protected:
+  Options NodeOptions() override {
+    Options options = LoggedClusterTest::NodeOptions();
+    options.lease_timeout = absl::Seconds(1);  // out of reach for 2 s longer is told
+    return options;
+  }
+};
+
+TEST_F(UnreachableTest, AReplicaThatCannotBeReachedIsToldUntilItCan) {
+  const FreePort port;
   Options options = NodeOptions();
-  options.listen = {absl::StrCat("127.0.0.1:", FreePort())};
+  options.listen = {port.address()};
   auto store = cluster_.Join(options.listen[0]);
   const auto missed = [this](size_t node) {
     return MetricOf(nodes_[node], "lazynorm_replicas_unreachable");
   };
   ASSERT_TRUE(Soon([&] { return missed(0) == "1" && missed(1) == "1"; }));
   EXPECT_THAT(Lines("replica_unreachable"),
-              testing::StartsWith(
-                  absl::StrCat("event=replica_unreachable address=\"", options.listen[0], "\"\n")));
+              testing::HasSubstr(
+                  absl::StrCat("event=replica_unreachable address=\"", port.address(), "\"\n")));
   nodes_.push_back(StartNode(options, std::move(store)));
   ASSERT_TRUE(Soon([&] { return missed(0) == "0" && missed(1) == "0" && missed(3) == "0"; }));
   EXPECT_EQ(Lines("advertise"), "");
@@ -348,7 +392,7 @@ TEST_F(LoggedClusterTest, AReplicaThatCannotBeReachedIsToldUntilItCan) {
 class SameAddressTest : public LoggedClusterTest {
  protected:
   Options NodeOptions() override {
-    Options options = TestOptions();
+    Options options = ClusterTest::NodeOptions();
     options.advertise = "127.0.0.1:50051";
     return options;
   }
@@ -397,7 +441,7 @@ TEST_F(AuditedClusterTest, NobodyTalksItselfOutOfTheAudit) {
 class LimitedClusterTest : public ClusterTest {
  protected:
   Options NodeOptions() override {
-    Options options = TestOptions();
+    Options options = ClusterTest::NodeOptions();
     options.max_calls_in_flight = 1;
     return options;
   }
@@ -421,23 +465,37 @@ TEST_F(LimitedClusterTest, ACallCountsOnceWhereItsCallerCameIn) {
   watching->Finish();
 }
 
-TEST_F(ClusterTest, WithoutAWriterACallWaitsALittleAndIsTold) {
+class ImpatientClusterTest : public ClusterTest {
+ protected:
+  Options NodeOptions() override {
+    Options options = ClusterTest::NodeOptions();
+    options.lease_timeout = absl::Seconds(1);  // calls wait 2 s longer
+    return options;
+  }
+};
+
+TEST_F(ImpatientClusterTest, WithoutAWriterACallWaitsALittleAndIsTold) {
   Make("m");
   for (Node& node : nodes_) node.store->CutOff(true);
   nodes_[0].store->Lose();
   nodes_[0].server = nullptr;
   const absl::Time begin = absl::Now();
-  const auto refused = b().Train(RandomStep("m", 4, 3, 1));
-  const ErrorDetails error = DetailsOf(refused.status);
+  v1::TrainRequest step = RandomStep("m", 4, 3, 1);
+  step.set_request_id("r");  // or it might be on its way to the first as that goes
+  const ErrorDetails error = b().Train(step).error();
   EXPECT_EQ(error, Error(grpc::StatusCode::UNAVAILABLE, "NO_WRITER"));
   EXPECT_GT(error.retry_after, absl::ZeroDuration());
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
-  // Within its deadline, the caller hears why.
-  grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(300)));
-  v1::TrainResponse response;
-  EXPECT_EQ(DetailsOf(b().training->Train(&context, RandomStep("m", 4, 3, 1), &response)),
-            Error(grpc::StatusCode::UNAVAILABLE, "NO_WRITER"));
+  EXPECT_GE(absl::Now() - begin, absl::Seconds(3));
+  EXPECT_LT(absl::Now() - begin, kPatience / 2);
+  // Within its deadline, the caller hears why, unless that is on its way for 20 ms.
+  EXPECT_TRUE(Soon([&] {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(300)));
+    v1::TrainResponse response;
+    const ErrorDetails told = DetailsOf(b().training->Train(&context, step, &response));
+    EXPECT_THAT(told.code, testing::AnyOf(error.code, grpc::StatusCode::DEADLINE_EXCEEDED));
+    return told == error;
+  }));
 }
 
 TEST_F(ClusterTest, AWriterThatDiesUnderLoadIsReplacedAndEveryStepIsTakenOnce) {

@@ -221,7 +221,7 @@ TEST_F(LateLabelsTest, LabelsThatComeTooLateAreRefused) {
 
 TEST_F(LateLabelsTest, AWatchTellsHowManyWait) {
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(60)));
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
   const auto watch = client().models->WatchModel(
       &context, Parse<v1::WatchModelRequest>("model: 'm' min_interval { nanos: 10000000 }"));
   v1::ModelStatus status;

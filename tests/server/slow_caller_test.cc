@@ -21,9 +21,10 @@ const ErrorDetails kStreamIdle = Error(StatusCode::RESOURCE_EXHAUSTED, "STREAM_I
 
 class SlowCallerTest : public ServerFixture {
  protected:
-  void SetUp() override {
+  void SetUp() override { StartWith(kIdle); }
+  void StartWith(absl::Duration max_stream_idle) {
     Options options = TestOptions();
-    options.max_stream_idle = kIdle;
+    options.max_stream_idle = max_stream_idle;
     options.max_streams = 1;
     Start(options);
     ASSERT_TRUE(client().Create("m", "mlp { out_features: 1000 } in_features: 1").ok());
@@ -66,14 +67,28 @@ TEST_F(SlowCallerTest, AStreamWithoutMessagesEnds) {
 }
 
 TEST_F(SlowCallerTest, AStreamThatGoesSilentEndsAfterItsAnswers) {
-  ASSERT_TRUE(client().Create("n", "mlp {}").ok());
-  TrainStreaming s(client());
-  for (int i = 0; i < 3; ++i) {
-    s.stream->Write(RandomStep("n", 4, 1, 1));
-    absl::SleepFor(kIdle / 2);  // slow, but there
+  // A caller that the machine holds up is silent, too: then again, with twice the time.
+  int answers = 0;
+  for (absl::Duration idle = kIdle; answers < 3; idle *= 2) {
+    StartWith(idle);
+    ASSERT_TRUE(client().Create("n", "mlp {}").ok());
+    TrainStreaming s(client());
+    bool held_up = false;
+    absl::Time latest = absl::Now();
+    for (answers = 0; answers < 3; ++answers) {
+      const absl::Time now = absl::Now();
+      s.stream->Write(RandomStep("n", 4, 1, 1));
+      v1::TrainResponse response;
+      const bool answered = s.stream->Read(&response);
+      held_up = absl::Now() - latest >= idle;
+      if (!answered) break;
+      latest = now;
+      absl::SleepFor(idle / 2);  // slow, but there
+    }
+    ASSERT_TRUE(answers == 3 || held_up) << answers;
+    EXPECT_TRUE(s.ReadAll().empty());
+    EXPECT_EQ(s.Finish(), kStreamIdle);
   }
-  EXPECT_EQ(s.ReadAll().size(), 3u);
-  EXPECT_EQ(s.Finish(), kStreamIdle);
 }
 
 TEST_F(SlowCallerTest, AnEvaluateStreamThatGoesSilentEnds) {
@@ -96,6 +111,7 @@ TEST_F(SlowCallerTest, WhoWaitsForUsIsNotIdle) {
   watching->Finish();
   ASSERT_TRUE(AStreamIsFree());
   grpc::ClientContext waiting_context;
+  waiting_context.set_initial_metadata_corked(true);  // it begins with its first message
   auto waiting = client().prediction->PredictStream(&waiting_context);
   v1::PredictRequest request = RandomQuery("m", 1, 1, 1);
   request.set_min_step(1);  // that comes later
@@ -108,15 +124,21 @@ TEST_F(SlowCallerTest, WhoWaitsForUsIsNotIdle) {
   EXPECT_TRUE(waiting->Read(&response));
   EXPECT_EQ(response.step(), 1);
   waiting->WritesDone();
-  EXPECT_TRUE(waiting->Finish().ok());
+  const ErrorDetails end = DetailsOf(waiting->Finish());
+  // It was the caller's turn again, and a busy machine may have let it miss that.
+  EXPECT_TRUE(end.code == StatusCode::OK || end == kStreamIdle) << end;
 }
 
 TEST_F(SlowCallerTest, WhoDoesNotReadItsPredictionsIsNotReadEither) {
   grpc::ClientContext context;
+  context.set_initial_metadata_corked(true);  // it begins with its first message
   auto stream = client().prediction->PredictStream(&context);
+  absl::Duration three_took = absl::InfiniteDuration();
   std::thread writer([&] {
     const v1::PredictRequest request = RandomQuery("m", 100, 1, 1);  // the answer: 400 KB
-    while (stream->Write(request)) {  // until the server has enough of it
+    const absl::Time begin = absl::Now();
+    for (int i = 1; stream->Write(request); ++i) {  // until the server has enough of it
+      if (i == 3) three_took = absl::Now() - begin;
     }
   });
   EXPECT_TRUE(Soon(
@@ -125,10 +147,12 @@ TEST_F(SlowCallerTest, WhoDoesNotReadItsPredictionsIsNotReadEither) {
   // Of the answers more than 1 MiB never waits, and what is on its way is bounded by HTTP/2.
   const int received = Value("grpc_server_msg_received_total{" +
                              Labels("PredictionService", "PredictStream", "bidi_stream") + "}");
-  EXPECT_GE(received, 3);
-  EXPECT_LE(received, 20);
   context.TryCancel();
   writer.join();
+  if (three_took < kIdle / 2) {
+    EXPECT_GE(received, 3);
+  }
+  EXPECT_LE(received, 20);
   EXPECT_FALSE(stream->Finish().ok());
 }
 

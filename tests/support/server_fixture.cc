@@ -233,7 +233,7 @@ v1::EvaluateRequest AsEvaluation(const v1::TrainRequest& step) {
 }
 
 bool Soon(const std::function<bool()>& condition) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(10);
+  const absl::Time deadline = absl::Now() + kPatience;
   while (!condition()) {
     if (absl::Now() > deadline) return false;
     absl::SleepFor(absl::Milliseconds(1));

@@ -43,6 +43,10 @@ ErrorDetails Error(grpc::StatusCode code, const std::string& reason, const std::
 // The same with INVALID_ARGUMENT.
 ErrorDetails Invalid(const std::string& reason, const std::string& field);
 
+// How long a test waits for what is to come, on a machine that stands still for seconds now and
+// then. No good test needs it.
+constexpr absl::Duration kPatience = absl::Seconds(120);
+
 // What a unary call gave.
 template <class Response>
 struct Answer {
@@ -64,7 +68,7 @@ class Connection {
   static Answer<Response> Call(Stub& stub,
                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
                                                             Response*),
-                               const Request& request, absl::Duration timeout = absl::Seconds(60)) {
+                               const Request& request, absl::Duration timeout = kPatience) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
     Answer<Response> answer;
@@ -82,7 +86,7 @@ class Connection {
   Answer<v1::GetModelStateResponse> State(const std::string& id);
   Answer<v1::TrainResponse> Train(const v1::TrainRequest& request);
   Answer<v1::PredictResponse> Predict(const v1::PredictRequest& request,
-                                      absl::Duration timeout = absl::Seconds(60));
+                                      absl::Duration timeout = kPatience);
   Answer<v1::EvaluateResponse> Evaluate(const v1::EvaluateRequest& request);
   // The health service's word on a name; NOT_FOUND gives SERVICE_UNKNOWN.
   grpc::health::v1::HealthCheckResponse::ServingStatus Health(const std::string& name);
@@ -128,7 +132,7 @@ v1::TrainRequest RandomStep(const std::string& model, int rows, int columns, uin
 v1::PredictRequest RandomQuery(const std::string& model, int rows, int columns, uint64_t seed);
 v1::EvaluateRequest AsEvaluation(const v1::TrainRequest& step);
 
-// Waits until `condition` holds, at most ten seconds.
+// Waits until `condition` holds, at most kPatience.
 bool Soon(const std::function<bool()>& condition);
 
 }  // namespace lazynorm

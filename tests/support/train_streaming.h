@@ -14,7 +14,7 @@ namespace lazynorm {
 // A TrainStream in which writing and reading are the test's.
 struct TrainStreaming {
   explicit TrainStreaming(Connection& client) {
-    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(60)));
+    context.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
     stream = client.training->TrainStream(&context);
   }
   // The steps of all answers until the end.

@@ -73,11 +73,11 @@ class InferenceServiceTest : public ServerFixture {
   template <class Request, class Response>
   Answer<Response> Call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
                                                      Response*),
-                        const Request& request, absl::Duration timeout = absl::Seconds(60)) {
+                        const Request& request, absl::Duration timeout = kPatience) {
     return Connection::Call(*stub_, method, request, timeout);
   }
   Answer<ModelInferResponse> Infer(const ModelInferRequest& request,
-                                   absl::Duration timeout = absl::Seconds(60)) {
+                                   absl::Duration timeout = kPatience) {
     return Call(&Stub::ModelInfer, request, timeout);
   }
   ErrorDetails InferError(const ModelInferRequest& request) { return Infer(request).error(); }

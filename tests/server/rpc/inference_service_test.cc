@@ -208,14 +208,15 @@ TEST_F(InferenceServiceTest, MinStepIsWaitedFor) {
 
 TEST_F(InferenceServiceTest, ATimeoutTightensTheDeadline) {
   ModelInferRequest request = RawQuery("m", RandomMatrix(2, 3, 1));
-  SetParameter(request, "timeout", 200'000);
+  SetParameter(request, "timeout", 60'000'000);
   EXPECT_TRUE(Infer(request).ok());
+  SetParameter(request, "timeout", 200'000);
   SetParameter(request, "min_step", 5);
   const absl::Time begin = absl::Now();
   EXPECT_EQ(InferError(request),
             Error(StatusCode::DEADLINE_EXCEEDED, "STEP_NOT_REACHED", "min_step"));
   EXPECT_GT(absl::Now() - begin, absl::Milliseconds(100));
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(30));
+  EXPECT_LT(absl::Now() - begin, kPatience / 2);
   SetParameter(request, "timeout", 60'000'000);
   EXPECT_EQ(Infer(request, absl::Milliseconds(200)).error().code, StatusCode::DEADLINE_EXCEEDED);
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/support/server_fixture.h"
 
@@ -136,20 +137,23 @@ TEST_F(PredictionServiceTest, LargePredictionsBeyondWhatMayWaitAreRefusedAtOnce)
   Start(options);
   client().Create("wide", "mlp { hidden: 1024 hidden: 1024 } in_features: 3");
   const v1::PredictRequest request = RandomQuery("wide", 1000, 3, 1);
-  std::vector<std::future<Answer<v1::PredictResponse>>> calls;
-  for (int i = 0; i < 12; ++i) {
-    calls.push_back(std::async(std::launch::async, [&] { return client().Predict(request); }));
-  }
-  int answered = 0, refused = 0;
-  for (auto& call : calls) {
-    const auto answer = call.get();
-    answer.ok() ? ++answered : ++refused;
-    if (!answer.ok()) {
-      EXPECT_EQ(answer.error(), Error(StatusCode::RESOURCE_EXHAUSTED, "QUEUE_FULL"));
+  // As often as it takes until six of twelve are there at once.
+  EXPECT_TRUE(Soon([&] {
+    std::vector<std::future<Answer<v1::PredictResponse>>> calls;
+    for (int i = 0; i < 12; ++i) {
+      calls.push_back(std::async(std::launch::async, [&] { return client().Predict(request); }));
     }
-  }
-  EXPECT_GE(answered, 5);
-  EXPECT_GE(refused, 1);
+    int answered = 0, refused = 0;
+    for (auto& call : calls) {
+      const auto answer = call.get();
+      answer.ok() ? ++answered : ++refused;
+      if (!answer.ok()) {
+        EXPECT_EQ(answer.error(), Error(StatusCode::RESOURCE_EXHAUSTED, "QUEUE_FULL"));
+      }
+    }
+    EXPECT_GE(answered, 5);
+    return refused >= 1;
+  }));
   EXPECT_TRUE(client().Predict(request).ok());
 }
 
@@ -218,11 +222,17 @@ TEST_F(PredictionServiceTest, AStepThatIsNotReachedInTimeIsSaidSoToTheCaller) {
   Train(1);
   v1::PredictRequest request = RandomQuery("m", 2, 3, 1);
   request.set_min_step(5);
-  const absl::Time begin = absl::Now();
-  const ErrorDetails error = client().Predict(request, absl::Milliseconds(300)).error();
+  ErrorDetails error;
+  // It is said 20 ms before the deadline, which may pass on its way on a busy machine.
+  EXPECT_TRUE(Soon([&] {
+    const absl::Time begin = absl::Now();
+    error = client().Predict(request, absl::Milliseconds(300)).error();
+    EXPECT_EQ(error.code, StatusCode::DEADLINE_EXCEEDED) << error;
+    EXPECT_GT(absl::Now() - begin, absl::Milliseconds(200));
+    return !error.reason.empty();
+  }));
   EXPECT_EQ(error, Error(StatusCode::DEADLINE_EXCEEDED, "STEP_NOT_REACHED", "min_step"));
   EXPECT_TRUE(absl::StrContains(error.message, "step 5")) << error.message;
-  EXPECT_GT(absl::Now() - begin, absl::Milliseconds(200));
 }
 
 TEST_F(PredictionServiceTest, AWaitEndsWithItsModel) {
@@ -240,13 +250,16 @@ TEST_F(PredictionServiceTest, AWaitWhoseCallerGoesAwayIsCounted) {
     v1::PredictResponse response;
     return client().prediction->Predict(&context, request, &response);
   });
+  constexpr char kOfPredict[] =
+      "grpc_method=\"Predict\",grpc_service=\"lazynorm.v1.PredictionService\",grpc_type=\"unary\"}";
+  ASSERT_TRUE(Soon(
+      [&] { return Metric(absl::StrCat("grpc_server_msg_received_total{", kOfPredict)) == "1"; }));
   EXPECT_EQ(waiting.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
   context.TryCancel();
   EXPECT_EQ(waiting.get().error_code(), StatusCode::CANCELLED);
   EXPECT_TRUE(Soon([&] {
-    return Metric(
-               "grpc_server_handled_total{grpc_code=\"Canceled\",grpc_method=\"Predict\","
-               "grpc_service=\"lazynorm.v1.PredictionService\",grpc_type=\"unary\"}") == "1";
+    return Metric(absl::StrCat("grpc_server_handled_total{grpc_code=\"Canceled\",", kOfPredict)) ==
+           "1";
   }));
 }
 
@@ -377,13 +390,14 @@ TEST_F(PredictionServiceTest, AnEvaluationStreamStaysAtTheStepItBeganWith) {
   grpc::ClientContext context;
   v1::EvaluateResponse response;
   auto stream = client().prediction->EvaluateStream(&context, &response);
-  ASSERT_TRUE(stream->Write(rows));
+  // The second is read when the first has been predicted.
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(stream->Write(rows));
   const auto received = [&] {
     return Metric(
         "grpc_server_msg_received_total{grpc_method=\"EvaluateStream\",grpc_service="
         "\"lazynorm.v1.PredictionService\",grpc_type=\"client_stream\"}");
   };
-  ASSERT_TRUE(Soon([&] { return received() == "1"; }));
+  ASSERT_TRUE(Soon([&] { return received() == "2"; }));
   Train(5);
   ASSERT_TRUE(stream->Write(rows));
   stream->WritesDone();

@@ -35,7 +35,7 @@ class ReflectionTest : public testing::Test {
 
   Response Ask(const Request& request) {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(120));
     const auto stream = stub_->ServerReflectionInfo(&context);
     Response response;
     EXPECT_TRUE(stream->Write(request));

@@ -89,9 +89,9 @@ struct TestServer {
   std::unique_ptr<HealthProto::Stub> health_stub;
 };
 
-// Waits until `condition` holds, at most ten seconds.
+// Waits until `condition` holds, at most two minutes.
 inline bool Eventually(const std::function<bool()>& condition) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(10);
+  const absl::Time deadline = absl::Now() + absl::Minutes(2);
   while (!condition()) {
     if (absl::Now() > deadline) return false;
     absl::SleepFor(absl::Milliseconds(1));

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <map>
@@ -140,7 +141,7 @@ TEST_F(TransferTest, AnImportedModelIsThereAfterARestart) {
   const auto file = Export("m");
   Options options = TestOptions();
   options.store = "";
-  options.data_dir = testing::TempDir() + "/transfer";
+  options.data_dir = absl::StrCat(testing::TempDir(), "/transfer-", getpid());
   std::filesystem::remove_all(options.data_dir);
   Start(options);
   ASSERT_TRUE(Import("kept", file.response).ok());
