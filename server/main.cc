@@ -5,6 +5,9 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <ctime>
 #include <string>
@@ -52,10 +55,15 @@ sigset_t BlockSignals() {
   return signals;
 }
 
-// True if a signal came within `time`.
+// True if a signal came within `time`. A process that is stopped and goes on waits on.
 bool WaitForSignal(const sigset_t& signals, absl::Duration time) {
-  const timespec limit = absl::ToTimespec(time);
-  return sigtimedwait(&signals, nullptr, &limit) > 0;
+  const auto begin = std::chrono::steady_clock::now();
+  do {
+    const auto past = absl::FromChrono(std::chrono::steady_clock::now() - begin);
+    const timespec limit = absl::ToTimespec(std::max(time - past, absl::ZeroDuration()));
+    if (sigtimedwait(&signals, nullptr, &limit) > 0) return true;
+  } while (errno == EINTR);
+  return false;
 }
 
 }  // namespace

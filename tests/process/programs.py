@@ -16,8 +16,8 @@ import urllib.request
 BIN = os.environ["LAZYNORM_BIN"]
 LAZYNORMD = os.path.join(BIN, "lazynormd")
 LAZYNORM = os.path.join(BIN, "lazynorm")
-# For what happens at once, on a machine that does much else at the same time.
-SOON = 20
+# For what happens at once, on a machine that may do much else, or nothing at all, for seconds.
+SOON = 90
 
 
 def eventually(condition, what, seconds=SOON):
@@ -40,17 +40,26 @@ class Server:
                    f"--drain_seconds={drain}", store, *flags]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
                                         env=os.environ | (env or {}))
-        self.timeout = "10s"  # of a command: for so long it tries again
+        self.timeout = "60s"  # of a command: for so long it tries again
         self.log = []
         self._serving = queue.Queue()
         self._reader = threading.Thread(target=self._read_log)
         self._reader.start()
-        line = self._serving.get(timeout=SOON)
-        if line is None:
-            raise AssertionError("lazynormd ended: " + "".join(self.log))
+        line = self._first_serving()
         self.ports = re.search(r" ports=(\S+)", line).group(1).split(",")
         self.address = f"127.0.0.1:{self.ports[0]}"
         self.metrics_port = re.search(r" metrics_port=(\d+)", line).group(1)
+
+    def _first_serving(self):
+        """The line that tells of the ports. Nothing is left running if there is none."""
+        try:
+            line = self._serving.get(timeout=SOON)
+        except queue.Empty:
+            line = None
+        if line is None:
+            self.stop()
+            raise AssertionError("lazynormd ended, or did not begin: " + "".join(self.log))
+        return line
 
     def _read_log(self):
         for line in self.process.stderr:
@@ -96,9 +105,13 @@ class Server:
     def cli(self, *arguments, stdin=None, code=0):
         """What the command wrote to stdout; asserts its exit code."""
         run = subprocess.run(self.command(*arguments), input=stdin, capture_output=True, text=True,
-                             timeout=120, check=False)
+                             timeout=180, check=False)
         assert run.returncode == code, f"{arguments}: exit {run.returncode}\n{run.stdout}{run.stderr}"
         return run.stdout if code == 0 else run.stderr
+
+    def logs(self, text):
+        """Waits until the log has that: it is read by a thread of its own, and may come after an answer."""
+        eventually(lambda: text in "".join(self.log), f"in the log: {text}")
 
     def json(self, *arguments, stdin=None):
         return json.loads(self.cli(*arguments, "--output", "json", stdin=stdin))
