@@ -11,7 +11,8 @@ columns=(--target temp_max --ahead 1 --date date --one-hot weather)
 work=$(mktemp -d)
 server=""
 stop_server() {
-  [ -z "$server" ] || kill "$server" 2>/dev/null || true
+  # It still writes below $work until it has ended.
+  [ -z "$server" ] || { kill "$server" 2>/dev/null && wait "$server" || true; }
   rm -rf "$work"
 }
 trap stop_server EXIT
@@ -31,7 +32,7 @@ say "Starting a server on a free port of this machine"
 build/bin/lazynormd --listen=127.0.0.1:0 --metrics_listen=127.0.0.1:0 \
   --data_dir="$work/data" --drain_seconds=0s 2>"$work/log" &
 server=$!
-for _ in $(seq 100); do
+for _ in $(seq 600); do
   grep -q event=serving "$work/log" && break
   kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2 && fail "the server did not start"; }
   sleep 0.1

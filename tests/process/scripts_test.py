@@ -32,7 +32,7 @@ class ScriptsTest(unittest.TestCase):
             (root / "stand-in" / "cmake").write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
             (root / "stand-in" / "cmake").chmod(0o755)
             path = f"{root / 'stand-in'}:{os.environ['PATH']}"
-            demo = subprocess.run([root / "demo.sh"], capture_output=True, text=True, timeout=200,
+            demo = subprocess.run([root / "demo.sh"], capture_output=True, text=True, timeout=600,
                                   env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL,
                                   check=False)
         self.assertEqual(demo.returncode, 0, demo.stdout + demo.stderr)
