@@ -8,7 +8,7 @@ NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1"
 
 
 def openssl(*arguments):
-    subprocess.run(["openssl", *arguments], capture_output=True, timeout=60, check=True)
+    subprocess.run(["openssl", *arguments], capture_output=True, timeout=180, check=True)
 
 
 class Authority:

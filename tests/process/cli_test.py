@@ -5,7 +5,7 @@ import socket
 import subprocess
 import unittest
 
-from programs import LAZYNORM, ServerTest, table
+from programs import LAZYNORM, SOON, ServerTest, table
 
 
 class CliTest(ServerTest):
@@ -150,7 +150,7 @@ class ExitCodeTest(ServerTest):
         with socket.create_server(("127.0.0.1", 0)) as silent:
             address = f"127.0.0.1:{silent.getsockname()[1]}"
             run = subprocess.run([LAZYNORM, "--server", address, "--timeout", "700ms", "list"], capture_output=True,
-                                 text=True, timeout=20, check=False)
+                                 text=True, timeout=SOON, check=False)
         self.assertEqual((run.returncode, run.stderr),
                          (3, f"error: no answer from {address} within 700ms; --timeout gives it more\n"))
 

@@ -24,12 +24,12 @@ class Postgres:
             os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
         data = f"{self.folder}/data"
         made = self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        if made.wait(timeout=60) != 0:
+        if made.wait(timeout=180) != 0:
             raise AssertionError(f"initdb: see {self.folder}/log")
         self.process = self._run("postgres", "-D", data, "-k", self.folder, "-c", "listen_addresses=")
         self.uri = f"postgresql://postgres@/postgres?host={self.folder}"
         ready = ["/usr/bin/env", BIN / "pg_isready", "-q", "-h", self.folder]
-        eventually(lambda: subprocess.run(ready, check=False).returncode == 0, "PostgreSQL answers", 60)
+        eventually(lambda: subprocess.run(ready, check=False).returncode == 0, "PostgreSQL answers")
 
     def _run(self, program, *arguments):
         who = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if self.user else {}
@@ -38,5 +38,5 @@ class Postgres:
 
     def stop(self):
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=180)
         shutil.rmtree(self.folder)

@@ -11,16 +11,19 @@ import grpc
 
 from certificates import Authority
 from postgres import Postgres
-from programs import ServerTest, eventually, table
+from programs import SOON, ServerTest, eventually, table
 from security_test import new_token
 
 MODELS = ("one", "two", "three", "four")
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+def keep_port(test):
+    """A free port, for a server of that test alone: bound here too, though not listened at, no one else is given it."""
+    kept = socket.socket()
+    test.addCleanup(kept.close)
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    return kept.getsockname()[1]
 
 
 class TwoReplicas(ServerTest):
@@ -35,10 +38,10 @@ class TwoReplicas(ServerTest):
     def serve(self, *flags):
         self.certificate, self.key = self.authority.sign("replica")
         flags = [f"--store={self.postgres.uri}", f"--tls_cert={self.certificate}", f"--tls_key={self.key}",
-                 f"--tls_client_ca={self.authority.ca}", *flags]
+                 f"--tls_client_ca={self.authority.ca}", "--lease_timeout=60s", *flags]  # no stall loses a lease
         self.replicas = []
         for _ in range(2):
-            port = free_port()  # the others are told before it is bound
+            port = keep_port(self)  # the others are told before it is bound
             self.replicas.append(self.server(*flags, f"--advertise=localhost:{port}", listen=f"127.0.0.1:{port}"))
 
     def as_caller(self, certificate, key):
@@ -81,7 +84,7 @@ class TokensTest(TwoReplicas):
                        "the model is known")
             asked = urllib.request.Request(f"http://127.0.0.1:{replica.metrics_port}/v2/models/lazy-{i}/infer",
                                            json.dumps(rows).encode(), {"Authorization": f"Bearer {self.reader}"})
-            with urllib.request.urlopen(asked, timeout=20) as answer:
+            with urllib.request.urlopen(asked, timeout=SOON) as answer:
                 self.assertEqual(json.load(answer)["model_name"], f"lazy-{i}")
 
 
@@ -93,7 +96,7 @@ class CertificatesTest(TwoReplicas):
         self.serve("--max_calls_in_flight=1")
         self.feeder = self.authority.sign("feeder")
         self.secret = subprocess.run(["psql", "-At", "-c", "select value from lazynorm.secret", self.postgres.uri],
-                                     capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+                                     capture_output=True, text=True, timeout=SOON, check=True).stdout.strip()
 
     def audit(self, count):
         """What all replicas say of freezing, once they have said so much."""
@@ -112,7 +115,7 @@ class CertificatesTest(TwoReplicas):
         with grpc.secure_channel(replica.address, credentials) as channel:
             call = channel.unary_unary("/lazynorm.v1.ModelService/FreezeStatistics")
             try:
-                return call.with_call(request, metadata=metadata, timeout=20)[1].code()
+                return call.with_call(request, metadata=metadata, timeout=SOON)[1].code()
             except grpc.RpcError as error:
                 return error.code()
 
