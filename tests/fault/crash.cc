@@ -19,6 +19,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/status.h"
 #include "lazynorm/v1/model_service.grpc.pb.h"
 #include "lazynorm/v1/training_service.grpc.pb.h"
 #include "server/base/mutex.h"
@@ -115,12 +116,12 @@ class Trial {
       Step step{TrialRequest(model, absl::StrCat(caller, "-", i), random), {}};
       while (!broken_) {
         grpc::ClientContext context;
-        context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(20)));
+        context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(120)));
         context.set_wait_for_ready(true);
         const grpc::Status status = training_->Train(&context, step.request, &step.answer);
         if (status.ok()) break;
         ++retries_;
-        if (status.error_code() != grpc::StatusCode::UNAVAILABLE) Break(status.error_message());
+        if (!IsRetryable(FromGrpc(status))) Break(status.error_message());
       }
       replayed_ += step.answer.replayed();
       MutexLock lock(&mutex_);
@@ -130,7 +131,7 @@ class Trial {
 
   std::optional<v1::Model> Get(const std::string& name) {
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(20)));
+    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(120)));
     context.set_wait_for_ready(true);
     v1::GetModelRequest request;
     request.set_model(name);

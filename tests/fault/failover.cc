@@ -20,12 +20,17 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "client/status.h"
 #include "server/base/mutex.h"
 #include "tests/fault/oracle.h"
 #include "tests/fault/replica_set.h"
 
 namespace lazynorm {
 namespace {
+
+// How long to wait for what must come, on a machine that may stand still for seconds.
+constexpr absl::Duration kPatience = absl::Seconds(120);
 
 struct Flags {
   std::string server;
@@ -54,8 +59,10 @@ struct Times {
 
 class Trial {
  public:
-  explicit Trial(Flags flags)
-      : flags_(std::move(flags)), set_(flags_.replicas, flags_.server, flags_.lease_timeout) {}
+  Trial(Flags flags, absl::Duration lease_timeout)
+      : flags_(std::move(flags)),
+        at_once_(0.8 * lease_timeout),
+        set_(flags_.replicas, flags_.server, flags_.lease_timeout) {}
 
   int Run() {
     for (Node& node : set_.nodes) {
@@ -132,6 +139,7 @@ class Trial {
     }
     // What it is asked while it wakes up may have waited too long already.
     absl::SleepFor(absl::Milliseconds(300));
+    if (PredictionAt(*holder, model, 0).empty()) return Break("a server does not come back");
     ++holder->faults;
   }
 
@@ -144,14 +152,14 @@ class Trial {
   // `spread` is not 0.
   void Acknowledge(Node& first, Step step, int spread) {
     Node* node = &first;
-    const absl::Time limit = absl::Now() + absl::Seconds(60);
+    const absl::Time limit = absl::Now() + kPatience;
     while (!broken_) {
       grpc::ClientContext context;
       SetTimeout(context, absl::Seconds(2));
       const grpc::Status status = node->training->Train(&context, step.request, &step.answer);
       if (status.ok()) break;
       ++retries_;
-      const bool expected = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+      const bool expected = IsRetryable(FromGrpc(status)) ||
                             status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
       if (!expected || absl::Now() > limit) {
         Break(absl::StrCat("Train: ", status.error_code(), " ", status.error_message()));
@@ -174,7 +182,8 @@ class Trial {
     }
   }
 
-  // A server that nobody harms answers, whatever happens to the others and to the database.
+  // A server that nobody harms answers, whatever happens to the others and to the database, and
+  // does not wait for who wrote the model to be replaced.
   void Predict(Node& node) {
     std::mt19937_64 random(7);
     v1::PredictRequest request;
@@ -183,7 +192,7 @@ class Trial {
       const int faults = node.faults;
       request.set_model(ModelName(i % flags_.models));
       grpc::ClientContext context;
-      SetTimeout(context, absl::Seconds(1));
+      SetTimeout(context, at_once_);
       v1::PredictResponse response;
       const grpc::Status status = node.prediction->Predict(&context, request, &response);
       ++predictions_;
@@ -203,7 +212,8 @@ class Trial {
     *request.mutable_features() = TrialRequest("", "", random).features();
     request.set_min_step(step);
     grpc::ClientContext context;
-    SetTimeout(context, absl::Seconds(20));
+    context.set_wait_for_ready(true);
+    SetTimeout(context, kPatience);
     v1::PredictResponse response;
     const grpc::Status status = node.prediction->Predict(&context, request, &response);
     return status.ok() ? response.SerializeAsString() : "";
@@ -213,10 +223,15 @@ class Trial {
     v1::GetModelStateRequest request;
     request.set_model(name);
     v1::GetModelStateResponse state;
-    grpc::ClientContext context;
-    SetTimeout(context, absl::Seconds(20));
-    const grpc::Status status = set_.nodes[0].models->GetModelState(&context, request, &state);
-    if (!status.ok()) return Break(status.error_message());
+    const absl::Time limit = absl::Now() + kPatience;
+    while (true) {
+      grpc::ClientContext context;
+      SetTimeout(context, absl::Seconds(20));
+      const grpc::Status status = set_.nodes[0].models->GetModelState(&context, request, &state);
+      if (status.ok()) break;
+      if (absl::Now() > limit) return Break(status.error_message());
+      absl::SleepFor(absl::Milliseconds(20));
+    }
     found_.Add(HoldAgainstOracle(acknowledged_[name], state));
     const std::string first = PredictionAt(set_.nodes[0], name, state.step());
     for (Node& node : set_.nodes) {
@@ -241,6 +256,7 @@ class Trial {
   }
 
   const Flags flags_;
+  const absl::Duration at_once_;  // well below a lease, and well above what a machine stands still
   ReplicaSet set_;
   std::atomic<bool> stop_ = false, broken_ = false;
   std::atomic<int64_t> retries_ = 0, replayed_ = 0, predictions_ = 0, predict_errors_ = 0;
@@ -272,5 +288,10 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--server", flags.server, "the lazynormd to harm")->check(CLI::ExistingFile);
   CLI11_PARSE(app, argc, argv);
-  return Trial(flags).Run();
+  absl::Duration lease_timeout;
+  if (!absl::ParseDuration(flags.lease_timeout, &lease_timeout)) {
+    std::cerr << "--lease_timeout: expected a duration like 3s\n";
+    return 1;
+  }
+  return Trial(std::move(flags), lease_timeout).Run();
 }

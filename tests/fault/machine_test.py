@@ -8,7 +8,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "process"))
-from programs import ServerTest, eventually, table  # noqa: E402
+from programs import SOON, ServerTest, eventually, table  # noqa: E402
 
 BAD_MACHINE = os.environ["LAZYNORM_BAD_MACHINE"]
 EX_IOERR = 74
@@ -22,11 +22,9 @@ class MachineTest(ServerTest):
         self.set_clock(0)
 
     def start(self, *flags):
-        server = self.server(*flags, data_dir=self.data, env={
+        return self.server(*flags, data_dir=self.data, env={
             "LD_PRELOAD": BAD_MACHINE, "LAZYNORM_BAD_DISK": self.data,
             "LAZYNORM_BAD_CLOCK": self.clock_file})
-        server.timeout = "2s"
-        return server
 
     def set_fault(self, word):
         with open(self.fault_file, "w", encoding="utf-8") as file:
@@ -42,6 +40,7 @@ class MachineTest(ServerTest):
             file.write(struct.pack("q", seconds_off))
 
     def train(self, server, code=0):
+        server.timeout = "60s" if code == 0 else "6s"  # for so long it is tried again in vain
         return server.cli("train", "m", "-", "--target", "y", "--create", "--batch", "8",
                           stdin=table(64), code=code)
 
@@ -69,8 +68,9 @@ class MachineTest(ServerTest):
         self.assertEqual(self.seen(self.start()), after)
 
     def train_works(self, server):
+        server.timeout = "60s"
         run = subprocess.run(server.command("train", "m", "-", "--target", "y", "--batch", "8"),
-                             input=table(8), capture_output=True, text=True, timeout=60,
+                             input=table(8), capture_output=True, text=True, timeout=SOON,
                              check=False)
         return run.returncode == 0
 
@@ -100,8 +100,8 @@ class MachineTest(ServerTest):
                 self.set_fault(word)
                 said = self.train(server, code=3)
                 self.assertEqual(server.wait(), EX_IOERR)
-                self.assertIn("event=store_failed", server.log[-1])
-                self.assertIn("start again to recover", server.log[-1])
+                told = [line for line in server.log if "event=store_failed" in line]
+                self.assertIn("start again to recover", told[-1])
                 self.assertRegex(said, "STORE_FAILED|no server at")
                 self.mend()
                 # What was in flight may have been kept, or not; nothing else.

@@ -24,8 +24,33 @@
 
 namespace lazynorm {
 
+// A free port of the loopback, for a server that comes and goes: bound here too, though not
+// listened at, no one else is given it meanwhile.
+class KeptPort {
+ public:
+  KeptPort() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const int on = 1;
+    setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof(address);
+    bind(fd_, reinterpret_cast<sockaddr*>(&address), size);
+    getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size);
+    number_ = ntohs(address.sin_port);
+  }
+  ~KeptPort() { close(fd_); }
+  KeptPort(const KeptPort&) = delete;
+  KeptPort& operator=(const KeptPort&) = delete;
+
+  int number() const { return number_; }
+
+ private:
+  const int fd_;
+  int number_ = 0;
+};
+
 // One lazynormd and how to reach it.
 struct Node {
+  KeptPort port;
   std::string address;
   std::unique_ptr<Child> process;
   std::unique_ptr<v1::ModelService::Stub> models;
@@ -63,18 +88,25 @@ class ReplicaSet {
     return absl::OkStatus();
   }
 
-  // A model of TrialSpec's, its width known, made through that node.
+  // A model of TrialSpec's, its width known, made through that node; that a server loses its lease
+  // meanwhile, as one does that gets no time to run, is borne.
   static absl::Status Create(Node& node, const std::string& id) {
-    grpc::ClientContext context;
-    context.set_wait_for_ready(true);
-    SetTimeout(context, absl::Seconds(20));
     v1::CreateModelRequest request;
     request.set_model_id(id);
     *request.mutable_spec() = TrialSpec();
     request.mutable_spec()->set_in_features(5);
-    v1::Model model;
-    const grpc::Status status = node.models->CreateModel(&context, request, &model);
-    return status.ok() ? absl::OkStatus() : absl::UnavailableError(status.error_message());
+    const absl::Time limit = absl::Now() + absl::Seconds(120);
+    while (true) {
+      grpc::ClientContext context;
+      context.set_wait_for_ready(true);
+      SetTimeout(context, absl::Seconds(20));
+      v1::Model model;
+      const grpc::Status status = node.models->CreateModel(&context, request, &model);
+      const bool there = status.error_code() == grpc::StatusCode::ALREADY_EXISTS;
+      if (status.ok() || there) return absl::OkStatus();
+      if (absl::Now() > limit) return absl::UnavailableError(status.error_message());
+      absl::SleepFor(absl::Milliseconds(20));
+    }
   }
 
   // Who writes a model, as the database says; null for nobody.
@@ -95,18 +127,8 @@ class ReplicaSet {
   std::vector<Node> nodes;
 
  private:
-  static int FreePort() {
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t size = sizeof(address);
-    bind(fd, reinterpret_cast<sockaddr*>(&address), size);
-    getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-    close(fd);
-    return ntohs(address.sin_port);
-  }
-
   static void Connect(Node& node) {
-    node.address = absl::StrCat("127.0.0.1:", FreePort());
+    node.address = absl::StrCat("127.0.0.1:", node.port.number());
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 20);
     arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 20);
