@@ -9,7 +9,7 @@ cp -R "$here/src" "$here/package.json" "$here/tsconfig.json" "$here/../../proto"
 cd "$out"
 if ! cmp -s "$here/package-lock.json" installed-lock.json || ! [ -d node_modules ]; then
   cp "$here/package-lock.json" .
-  npm ci --ignore-scripts --prefer-offline --no-audit --no-fund
+  npm ci --ignore-scripts --prefer-offline --no-audit --no-fund --fetch-retries=5
   cp package-lock.json installed-lock.json
 fi
 npm run --silent build

@@ -43,7 +43,7 @@ EXAMPLES = {
 
 def run(command, **environment):
     """What the command prints; asserts that it succeeds."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False,
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False,
                           env={**os.environ, **environment})
     assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -88,7 +88,7 @@ test('a model that learns is inferred with, and its version rises', async () => 
   let learning = true;
   const learner = (async () => { for (let i = 1; learning; ++i) await train(i); })();
   const versions = [];
-  for (const end = Date.now() + 20000; Date.now() < end && new Set(versions).size < 10;) {
+  for (const end = Date.now() + 120000; Date.now() < end && new Set(versions).size < 10;) {
     versions.push(Number((await call('infer', 'ModelInfer', query(rows(4, 1)))).model_version));
   }
   learning = false;

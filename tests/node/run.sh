@@ -15,7 +15,7 @@ mkdir -p "$work"
 cp "$here"/package.json "$here"/*.js "$work"/
 if ! cmp -s "$here/package-lock.json" "$work/installed-lock.json" || ! [ -d "$work/node_modules" ]; then
   cp "$here/package-lock.json" "$work/"
-  (cd "$work" && npm ci --ignore-scripts --prefer-offline --no-audit --no-fund)
+  (cd "$work" && npm ci --ignore-scripts --prefer-offline --no-audit --no-fund --fetch-retries=5)
   cp "$here/package-lock.json" "$work/installed-lock.json"
 fi
 cd "$work"

@@ -20,7 +20,7 @@ export function startServer() {
     server.on('exit', () => reject(new Error(`lazynormd ended: ${log}`)));
     server.stderr.on('data', (text) => {
       log += text;
-      const found = /event=serving .*\bports=(\d+) metrics_port=(\d+)/.exec(log);
+      const found = /event=serving .*\bports=(\d+) metrics_port=(\d+)\s/.exec(log);
       if (!found) return;
       resolve({ address: `127.0.0.1:${found[1]}`, http: `http://127.0.0.1:${found[2]}`, stop });
     });

@@ -2,6 +2,7 @@
 
 import asyncio
 import unittest
+from unittest import mock
 
 import grpc
 from lazynorm import (AsyncClient, Client, InvalidArgument, LazynormError, NotFound, ResourceExhausted,
@@ -64,7 +65,7 @@ class BackoffTest(unittest.TestCase):
 class CallsTest(unittest.TestCase):
     def setUp(self):
         self.fake, self.address = start(self)
-        self.client = Client(self.address, timeout=10)
+        self.client = Client(self.address, timeout=60)
         self.addCleanup(self.client.close)
 
     def test_an_error_has_its_class_and_pythons_own(self):
@@ -91,8 +92,19 @@ class CallsTest(unittest.TestCase):
         self.assertEqual(len(set(ids)), 2)
 
     def test_a_server_that_is_not_there_is_unavailable_when_the_time_is_up(self):
-        with Client("127.0.0.1:1", timeout=0.3) as nobody, self.assertRaises(Unavailable) as caught:
+        now = 0.0
+
+        def sleep(seconds):
+            nonlocal now
+            now += seconds
+
+        # A minute that takes no time. With pauses of no chance the last try has seconds left.
+        with (mock.patch("lazynorm.client.Backoff", lambda timeout: Backoff(timeout, clock=lambda: now)),
+              mock.patch("lazynorm.client.time.sleep", sleep),
+              mock.patch("lazynorm.retry.random.uniform", return_value=1.0),
+              Client("127.0.0.1:1", timeout=61) as nobody, self.assertRaises(Unavailable) as caught):
             nobody.train("m", ROW, [1])
+        self.assertGreater(now, 50)
         self.assertEqual(caught.exception.reason, "")
         self.assertIsInstance(caught.exception, ConnectionError)
 

@@ -17,7 +17,7 @@ def batches(count):
 class StreamTest(unittest.TestCase):
     def setUp(self):
         self.fake, self.address = start(self)
-        self.client = Client(self.address, timeout=5)
+        self.client = Client(self.address, timeout=60)
         self.addCleanup(self.client.close)
 
     def features(self):
@@ -83,7 +83,7 @@ class StreamTest(unittest.TestCase):
 class AsyncStreamTest(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self):
         self.fake, self.address = start(self)
-        self.client = AsyncClient(self.address, timeout=5)
+        self.client = AsyncClient(self.address, timeout=60)
         self.addAsyncCleanup(self.client.close)
 
     async def steps(self, source, **settings):
