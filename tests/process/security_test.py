@@ -126,8 +126,8 @@ class TlsTest(ServerTest):
         def served(authority):
             codes = []
             for address in addresses:
-                codes.append(subprocess.run([LAZYNORM, "--server", address, "--timeout", server.timeout, "--tls-ca",
-                                             authority.ca, "health"], capture_output=True, timeout=SOON, check=False).returncode)
+                health = [LAZYNORM, "--server", address, "--timeout", server.timeout, "--tls-ca", authority.ca, "health"]
+                codes.append(subprocess.run(health, capture_output=True, timeout=SOON, check=False).returncode)
             return codes == [0, 0]
 
         def logged(event):
@@ -247,7 +247,8 @@ class TokenTest(ServerTest):
         server.cli("--token", admin, "create", "m")
         server.cli("--token-file", file, "list")
         environment = os.environ | {"LAZYNORM_TOKEN": admin}
-        run = subprocess.run(server.command("delete", "m"), env=environment, capture_output=True, timeout=SOON, check=False)
+        run = subprocess.run(server.command("delete", "m"), env=environment, capture_output=True, timeout=SOON,
+                             check=False)
         self.assertEqual(run.returncode, 0, run.stderr)
         for role, code in (("predict", 1), ("train", 1), ("admin", 0)):
             server.cli("--token", self.by_role[role], "create", f"by-{role}", code=code)
