@@ -7,12 +7,26 @@ tag=localhost/debian:bookworm-slim
 buildah() { command buildah --root "$store/graph" --runroot "$store/run" --storage-driver overlay "$@"; }
 
 if buildah inspect --type image "$tag" >/dev/null 2>&1; then exit 0; fi
-mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Codename: bookworm' | head -n 1)
+mirror() {
+  apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Codename: bookworm' | head -n 1
+}
+[ -n "$(mirror)" ] || apt-get -o Acquire::Retries=5 update >/dev/null
 root=$store/rootfs
-rm -rf "$root"
-mkdir -p "$root"
-trap 'rm -rf "$root"' EXIT
-if ! debootstrap --variant=minbase bookworm "$root" "$mirror" >"$store/debootstrap.log" 2>&1; then
+# One that was interrupted leaves its /proc and /sys mounted there.
+clear_root() {
+  for mounted in $(awk -v root="$root/" 'index($2, root) == 1 { print $2 }' /proc/mounts | sort -r); do
+    umount "$mounted"
+  done
+  rm -rf --one-file-system "$root"
+}
+make_root() {
+  clear_root
+  mkdir -p "$root"
+  debootstrap --variant=minbase bookworm "$root" "$(mirror)" >"$store/debootstrap.log" 2>&1
+}
+trap clear_root EXIT
+# One file that does not come ends debootstrap.
+if ! { make_root || { sleep 10 && make_root; } || { sleep 30 && make_root; }; }; then
   tail -n 20 "$store/debootstrap.log" >&2
   exit 1
 fi

@@ -45,21 +45,22 @@ def _store(program):
 def build(target=None, tag=IMAGE, dockerfile="Dockerfile", context=ROOT):
     """Builds a target of a Dockerfile, on a base image made of this machine's apt sources."""
     environment = _environment()
-    _run([HERE / "base_image.sh", STORE], timeout=600, env=environment)
-    compiled = _run(["ccache", "--get-config", "cache_dir"], timeout=10).stdout.strip()
+    yielding = ["nice", "-n", "19"]  # to the tests that run meanwhile
+    _run([*yielding, HERE / "base_image.sh", STORE], timeout=1800, env=environment)
+    compiled = _run(["ccache", "--get-config", "cache_dir"], timeout=60).stdout.strip()
     pathlib.Path(compiled).mkdir(parents=True, exist_ok=True)
     (STORE / "ccache.conf").write_text(COMPILED_ANYWHERE)
     # Without the sources of this machine, apt in the image would not know where to ask; what test.sh has
     # compiled outside need not be compiled again inside.
-    _run([*_store("buildah"), "bud", "--layers", "--format", "docker", "--isolation", "chroot", "--pull-never",
-          "--volume", "/etc/apt/sources.list.d:/etc/apt/sources.list.d:ro",
+    _run([*yielding, *_store("buildah"), "bud", "--layers", "--format", "docker", "--isolation", "chroot",
+          "--pull-never", "--volume", "/etc/apt/sources.list.d:/etc/apt/sources.list.d:ro",
           "--volume", f"{compiled}:/ccache",
           "--volume", f"{STORE}/ccache.conf:/etc/ccache.conf:ro", "--file", str(dockerfile),
-          "--tag", tag, *(["--target", target] if target else []), str(context)], timeout=1400, env=environment)
+          "--tag", tag, *(["--target", target] if target else []), str(context)], timeout=3600, env=environment)
     return tag
 
 
-def podman(*arguments, timeout=60, check=True):
+def podman(*arguments, timeout=300, check=True):
     return _run([*_store("podman"), "--tmpdir", str(STORE / "tmp" / "podman"), *map(str, arguments)], timeout, check,
                 env=_environment())
 

@@ -17,6 +17,7 @@ from programs import eventually
 
 TARGETS = {"runtime": containers.IMAGE, "scratch": "localhost/lazynorm:scratch"}
 VOLUME = "lazynorm-test-data"
+PATIENCE = 200  # s; each look is a program that is started in a container
 
 
 def setUpModule():
@@ -29,7 +30,7 @@ class ImageTest(unittest.TestCase):
         container = Container(name, *arguments, image=image, options=(
             "--volume", f"{VOLUME}:/data", "--volume", f"{WEATHER.parent}:/weather:ro"))
         self.addCleanup(container.remove)
-        eventually(container.healthy, f"healthy: {container.logs()}")
+        eventually(container.healthy, "healthy", PATIENCE)
         return container
 
     def fresh_volume(self):
@@ -47,10 +48,10 @@ class ImageTest(unittest.TestCase):
                 predict = ("predict", "weather", data, "--date", "date", "--one-hot", "weather", "--output", "csv")
                 before = container.cli(*predict)
                 podman("kill", "--signal", "KILL", container.name)
-                eventually(lambda: container.state("Status") == "exited", "the end")
+                eventually(lambda: container.state("Status") == "exited", "the end", PATIENCE)
                 self.assertEqual(container.state("ExitCode"), "137")
                 podman("start", container.name)
-                eventually(container.healthy, "healthy again")
+                eventually(container.healthy, "healthy again", PATIENCE)
                 self.assertEqual(container.cli(*predict), before)
                 self.assertGreater(before.count("\n"), 1400)
                 container.remove()
@@ -58,7 +59,7 @@ class ImageTest(unittest.TestCase):
     def test_as_process_1_it_ends_in_good_order(self):
         for image in TARGETS.values():
             container = self.container(image, "--drain_seconds=0s")
-            podman("stop", "--time", "20", container.name)
+            podman("stop", "--time", "120", container.name)
             self.assertEqual(container.state("ExitCode"), "0")
             self.assertIn("event=stopped", container.logs())
             container.remove()
@@ -66,10 +67,10 @@ class ImageTest(unittest.TestCase):
     def test_as_process_1_a_second_signal_ends_it_at_once(self):
         container = self.container(TARGETS["runtime"], "--drain_seconds=1h")
         podman("kill", "--signal", "TERM", container.name)
-        eventually(lambda: "event=draining" in container.logs(), "draining")
+        eventually(lambda: "event=draining" in container.logs(), "draining", PATIENCE)
         self.assertFalse(container.healthy())
         podman("kill", "--signal", "TERM", container.name)
-        eventually(lambda: container.state("Status") == "exited", "the end")
+        eventually(lambda: container.state("Status") == "exited", "the end", PATIENCE)
         self.assertEqual(container.state("ExitCode"), "1")
 
     def test_it_is_nobody_and_can_write_nowhere_but_to_its_volume(self):
@@ -99,11 +100,13 @@ class ImageTest(unittest.TestCase):
         file.write_text(yaml.safe_dump_all(
             [m for m in manifests if m["kind"] == "ConfigMap"]
             + [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lazynorm-kube"}, "spec": pod}]))
+        podman("play", "kube", "--down", file, check=False)  # of a run that was interrupted
         self.addCleanup(podman, "play", "kube", "--down", file, check=False)
         podman("play", "kube", "--network", "none", file)
         cli = ("exec", "lazynorm-kube-lazynorm", "/usr/bin/lazynorm")
         for service in ("readiness", "liveness"):
-            eventually(lambda s=service: podman(*cli, "health", "--service", s, check=False).returncode == 0, service)
+            eventually(lambda s=service: podman(*cli, "health", "--service", s, check=False).returncode == 0, service,
+                       PATIENCE)
         self.assertIn("weather", podman(*cli, "list").stdout)
         self.assertTrue((data / "lazynorm.db").exists())
 
@@ -114,13 +117,16 @@ class ImageTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         hosts = pathlib.Path(folder.name) / "hosts"
         hosts.write_text("127.0.0.1 localhost lazynorm\n")
-        self.addCleanup(podman, "pod", "rm", "--force", "--ignore", "lazynorm-compose", check=False)
+        remove = ("pod", "rm", "--force", "--ignore", "lazynorm-compose")
+        podman(*remove)  # of a run that was interrupted
+        self.addCleanup(podman, *remove, check=False)
         podman("pod", "create", "--name", "lazynorm-compose", "--network", "none")
         locked_in = ("run", "--detach", "--pull", "never", "--pod", "lazynorm-compose", "--read-only",
                      "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
                      "--volume", f"{hosts}:/etc/hosts:ro")
         podman(*locked_in, "--name", "compose-server", TARGETS["runtime"], *server["command"])
-        eventually(lambda: podman("healthcheck", "run", "compose-server", check=False).returncode == 0, "healthy")
+        eventually(lambda: podman("healthcheck", "run", "compose-server", check=False).returncode == 0, "healthy",
+                   PATIENCE)
         volumes = [f"--volume={DEPLOY / volume.removeprefix('./')}" for volume in weather["volumes"]]
         variables = [f"--env={name}={value}" for name, value in weather["environment"].items()]
         program, *arguments = weather["entrypoint"]
@@ -130,7 +136,7 @@ class ImageTest(unittest.TestCase):
         def step():
             shown = podman("exec", "compose-server", "lazynorm", "get", "weather", "--output", "json", check=False)
             return shown.returncode == 0 and int(json.loads(shown.stdout).get("step", 0)) > 3
-        eventually(step, "learning", seconds=30)
+        eventually(step, "learning", PATIENCE)
 
     def test_its_settings_are_the_programs(self):
         for image in TARGETS.values():
