@@ -18,7 +18,7 @@ COLUMNS = ["--target", "temp_max", "--ahead", "1", "--date", "date", "--one-hot"
 
 
 def say(*command):
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout
 
 
 def server_flags():
@@ -66,12 +66,12 @@ def predict_once(server, model="weather", columns=6):
     proto = ROOT / "proto"
     message = subprocess.run(
         ["protoc", f"-I{proto}", "--encode=lazynorm.v1.PredictRequest", "lazynorm/v1/prediction_service.proto"],
-        cwd=proto, input=text.encode(), capture_output=True, timeout=20, check=True).stdout
+        cwd=proto, input=text.encode(), capture_output=True, timeout=120, check=True).stdout
     answer = subprocess.run(
         ["curl", "--silent", "--http2-prior-knowledge", "--include", "--header", "content-type: application/grpc",
          "--header", "te: trailers", "--data-binary", "@-",
          f"http://{server.address}/lazynorm.v1.PredictionService/Predict"],
-        input=b"\0" + len(message).to_bytes(4, "big") + message, capture_output=True, timeout=20, check=True).stdout
+        input=b"\0" + len(message).to_bytes(4, "big") + message, capture_output=True, timeout=120, check=True).stdout
     assert b"grpc-status: 0" in answer, answer
 
 

@@ -13,7 +13,7 @@ UNIT = DEPLOY / "systemd" / "lazynormd.service"
 
 
 def run(*command, **options):
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=200,
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=600,
                           check=False, **options)
 
 

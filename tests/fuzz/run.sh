@@ -17,7 +17,7 @@ fuzz() {
   local target=$1
   mkdir -p "$build/corpus/$target"
   UBSAN_OPTIONS=print_stacktrace=1 ASAN_SYMBOLIZER_PATH=/usr/bin/llvm-symbolizer-14 \
-    "$build/bin/${target}_fuzz" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
+    "$build/bin/${target}_fuzz" -max_total_time="$seconds" -max_len=4096 -timeout=60 -report_slow_units=60 -rss_limit_mb=1024 \
     -print_final_stats=1 -dict="$build/words.dict" -artifact_prefix="$build/crashes/$target-" \
     "$build/corpus/$target" "$here/corpus/$target" >"$build/$target.log" 2>&1
 }
