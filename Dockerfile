@@ -23,8 +23,8 @@ RUN cmake --preset release -DLAZYNORM_TESTS=OFF -DCMAKE_INSTALL_PREFIX=/usr \
 # Which libraries it needs, the package itself knows.
 FROM debian:bookworm-slim AS runtime
 COPY --from=build /src/build/package/*.deb /tmp/package/
-RUN apt-get update \
- && apt-get install -y --no-install-recommends /tmp/package/*.deb \
+RUN apt-get -o Acquire::Retries=5 update \
+ && apt-get -o Acquire::Retries=5 install -y --no-install-recommends /tmp/package/*.deb \
  && apt-get clean && rm -rf /tmp/package /var/lib/apt/lists/* \
  && useradd --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin lazynorm \
  && install -d -o 10001 -g 10001 -m 700 /data

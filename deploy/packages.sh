@@ -35,15 +35,29 @@ install_missing() {
     as_root="sudo -n"
   fi
   echo "Installing:$missing"
-  local log
+  local log attempt
   log=$(mktemp)
-  if ! { $as_root env DEBIAN_FRONTEND=noninteractive apt-get update &&
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } \
-    </dev/null >"$log" 2>&1; then
-    tail -n 5 "$log" >&2
-    fail "apt-get could not install:$missing (its whole output is in $log)"
-  fi
-  rm -f "$log"
+  for attempt in 1 2 3 4 5; do
+    if apt_install "$as_root" $missing </dev/null >"$log" 2>&1; then
+      rm -f "$log"
+      return 0
+    fi
+    [ "$attempt" != 5 ] || break
+    echo "apt-get could not, and tries again: $(tail -n 1 "$log")" >&2
+    sleep $((10 * attempt))
+    # What an interrupted dpkg has left undone, nothing else is installed before.
+    $as_root env DEBIAN_FRONTEND=noninteractive dpkg --configure -a </dev/null >>"$log" 2>&1 || true
+  done
+  tail -n 5 "$log" >&2
+  fail "apt-get could not install:$missing (its whole output is in $log)"
+}
+
+# One try: apt_install AS_ROOT PACKAGE... It waits for another apt-get that is at work, and asks the mirror
+# again for what did not come.
+apt_install() {
+  local apt_get="$1 env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=5 -o DPkg::Lock::Timeout=600"
+  shift
+  $apt_get update && $apt_get install -y --no-install-recommends "$@"
 }
 
 # node and npm come from Debian unless some are there already.
