@@ -8,8 +8,9 @@ rm -rf "$out/src" "$out/proto" "$out/dist" && mkdir -p "$out"
 cp -R "$here/src" "$here/package.json" "$here/tsconfig.json" "$here/../../proto" "$out/"
 cd "$out"
 if ! cmp -s "$here/package-lock.json" installed-lock.json || ! [ -d node_modules ]; then
+  rm -f installed-lock.json  # from here on it is none of a whole install
   cp "$here/package-lock.json" .
-  npm ci --ignore-scripts --prefer-offline --no-audit --no-fund --fetch-retries=5
+  npm ci --ignore-scripts --prefer-offline --no-audit --no-fund --fetch-retries=6
   cp package-lock.json installed-lock.json
 fi
 npm run --silent build
