@@ -143,11 +143,12 @@ class ComposeTest(unittest.TestCase):
 
     def test_docker_compose_can_read_it_and_notices_a_wrong_field(self):
         def check(text):
-            with tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=DEPLOY) as file:
+            with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
                 file.write(text)
                 file.flush()
-                return subprocess.run(["docker-compose", "-p", "lazynorm", "-f", file.name, "config", "-q"],
-                                      capture_output=True, text=True, timeout=60, check=False)
+                return subprocess.run(["docker-compose", "-p", "lazynorm", "--project-directory", DEPLOY,
+                                       "-f", file.name, "config", "-q"],
+                                      capture_output=True, text=True, timeout=300, check=False)
         for file in (FILE, REPLICATED):
             sound = check(file.read_text())
             self.assertEqual(sound.returncode, 0, sound.stderr)
@@ -182,7 +183,7 @@ class ComposeTest(unittest.TestCase):
                 eventually(lambda n=name: server.series().get(f'lazynorm_{n}{{model="weather"}}', 0) > 5, name)
         finally:
             client.terminate()
-            client.wait(timeout=20)
+            client.wait(timeout=120)
 
 
 if __name__ == "__main__":
