@@ -145,17 +145,16 @@ TEST_F(ClientTest, RetriesEndBeforeTheDeadline) {
   const absl::Status status =
       Connect().WithTimeout(absl::Milliseconds(300)).Train(OneRow(1, 2)).status();
   EXPECT_TRUE(absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) << status;
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(5));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(20));  // without the deadline, about 30
 }
 
 TEST_F(ClientTest, TrainFindsTheServerThatComesBack) {
   server_.AddModel("m");
   const Client client = Connect();
-  const std::string address = server_.address();
   server_.Stop();
   std::thread restart([&] {
     absl::SleepFor(absl::Milliseconds(200));
-    server_.Start(address);
+    server_.Start();
   });
   EXPECT_TRUE(client.Train(OneRow(1, 2)).ok());
   restart.join();

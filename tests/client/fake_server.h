@@ -1,6 +1,10 @@
 #ifndef LAZYNORM_TESTS_CLIENT_FAKE_SERVER_H_
 #define LAZYNORM_TESTS_CLIENT_FAKE_SERVER_H_
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <cmath>
 #include <functional>
 #include <map>
@@ -15,6 +19,7 @@
 #include "google/rpc/status.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
 #include "lazynorm/v1/model_service.grpc.pb.h"
 #include "lazynorm/v1/prediction_service.grpc.pb.h"
 #include "lazynorm/v1/training_service.grpc.pb.h"
@@ -320,24 +325,51 @@ class FakeHealth final : public grpc::health::v1::Health::Service {
   FakeState& state_;
 };
 
+// A port of the loopback which nobody else is given while this lives, whether a server listens
+// there or not. gRPC's servers share their ports, hence also with this socket, that never listens.
+class OwnPort {
+ public:
+  OwnPort() {
+    const int yes = 1;
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    if (setsockopt(socket_, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) == 0 &&
+        bind(socket_, any, size) == 0 && getsockname(socket_, any, &size) == 0) {
+      address_ = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
+    }
+  }
+  ~OwnPort() { close(socket_); }
+  OwnPort(const OwnPort&) = delete;
+  OwnPort& operator=(const OwnPort&) = delete;
+
+  const std::string& address() const { return address_; }
+
+ private:
+  const int socket_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  std::string address_;
+};
+
 // A server on a free port of the loopback, which speaks the API and learns nothing: its models
 // predict the sum of their features. Thread-compatible.
 class FakeServer {
  public:
-  FakeServer() { Start("127.0.0.1:0"); }
+  FakeServer() { Start(); }
   ~FakeServer() { Stop(); }
 
-  void Start(const std::string& address) {
+  // Begins to serve, always at the same address.
+  void Start() {
     grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort(address(), grpc::InsecureServerCredentials());
     builder.RegisterService(&models_);
     builder.RegisterService(&training_);
     builder.RegisterService(&prediction_);
     builder.RegisterService(&health_);
     builder.SetMaxReceiveMessageSize(-1);
     server_ = builder.BuildAndStart();
-    address_ = absl::StrCat("127.0.0.1:", port);
+    EXPECT_NE(server_, nullptr) << address();
   }
 
   void Stop() {
@@ -345,7 +377,7 @@ class FakeServer {
     server_.reset();
   }
 
-  const std::string& address() const { return address_; }
+  const std::string& address() const { return port_.address(); }
   FakeState& state() { return state_; }
 
   // Adds a model without going through CreateModel.
@@ -363,8 +395,8 @@ class FakeServer {
   FakeTraining training_{&state_};
   FakePrediction prediction_{&state_};
   FakeHealth health_{&state_};
+  const OwnPort port_;
   std::unique_ptr<grpc::Server> server_;
-  std::string address_;
 };
 
 }  // namespace lazynorm
