@@ -133,7 +133,7 @@ absl::Status PostgresStore::RemoveChunks(int64_t model_id, int64_t snapshot_id) 
 }
 
 // The manifest goes first: without it, its chunks are nothing. The journal goes up to the oldest
-// snapshot that stays.
+// snapshot that stays, oldest first: by that a reader tells what was trimmed from what was lost.
 void PostgresStore::Tidy(int64_t model_id) const {
   const absl::StatusOr<PgRows> surplus = Run(
       "with s as (select snapshot_id, row_number() over (partition by is_checkpoint order by "
@@ -149,8 +149,8 @@ void PostgresStore::Tidy(int64_t model_id) const {
     status = Repeat(
         "delete from journal where ctid = any(array(select ctid from journal where model_id = $1 "
         "and seq <= (select min(seq) from (select seq from snapshot where model_id = $1 and not "
-        "is_checkpoint order by snapshot_id desc limit $2) s having count(*) = $2) limit 500 "
-        "for update skip locked))",
+        "is_checkpoint order by snapshot_id desc limit $2) s having count(*) = $2) order by seq "
+        "limit 500 for update skip locked))",
         {model_id, int64_t{options_.snapshots_per_model}});
   }
   if (!status.ok()) Warn("tidying up", status);
