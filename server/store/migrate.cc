@@ -210,6 +210,7 @@ absl::StatusOr<std::unique_ptr<Store>> OpenAlone(
   StoreOptions options;
   options.snapshots_per_model = 1'000'000;  // nothing is trimmed, on either side
   options.checkpoints_per_model = 0;
+  options.lease_timeout = absl::Seconds(30);  // nobody waits to take over; a pause ends nothing
   options.hooks.on_warning = warn;
   absl::StatusOr<std::unique_ptr<Store>> store = OpenStore(uri, std::move(options));
   if (!store.ok() || (*store)->cluster() == nullptr) return store;

@@ -157,10 +157,12 @@ std::string Pg::name() const {
 }
 
 absl::Status Pg::Configure(const PgTarget& target) {
-  std::string sql =
+  std::string sql = absl::StrCat(
       "set search_path = lazynorm, pg_catalog; set statement_timeout = '25s'; "
-      "set lock_timeout = '3s'; set idle_in_transaction_session_timeout = '5s'; "
-      "set default_transaction_isolation = 'read committed';";
+      "set lock_timeout = '",
+      kLockTimeout,
+      "'; set idle_in_transaction_session_timeout = '5s'; "
+      "set default_transaction_isolation = 'read committed';");
   if (target.silence > absl::ZeroDuration()) {
     absl::StrAppend(&sql, "set idle_session_timeout = ", Milliseconds(target.silence), ";");
   }

@@ -97,6 +97,8 @@ class Pg {
   int pid() const { return PQbackendPID(connection_.get()); }
 
   static constexpr absl::Duration kPatience = absl::Seconds(30);
+  // Of every statement for a lock that another session holds.
+  static constexpr absl::string_view kLockTimeout = "3s";
 
  private:
   explicit Pg(PGconn* connection) : connection_(connection, PQfinish) {}

@@ -68,9 +68,10 @@ void PgLease::Loop() {
   while (!stopping()) {
     Hold();
     id_ = 0;
-    // A server takes its time to notice that somebody has hung up.
+    // A server takes its time to notice that somebody has hung up. Beyond the timeout the others
+    // see it anyway.
     if (pg_->usable()) {
-      pg_->Run("select pg_advisory_unlock_all()", {}, absl::Seconds(1)).IgnoreError();
+      pg_->Run("select pg_advisory_unlock_all()", {}, options_.lease_timeout).IgnoreError();
     }
     pg_ = nullptr;
     Changed();

@@ -53,8 +53,14 @@ create table secret(value text not null);
 insert into secret select replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
 )";
 
-// Any number, as long as nobody else's programs use it in the same database.
-constexpr char kLockSchema[] = "select pg_advisory_xact_lock(7808604215346690862)";
+// Any number, as long as nobody else's programs use it in the same database. Whoever comes second
+// waits for all that the first one does, on a disk that may be slow.
+absl::Status LockSchema(Pg& pg) {
+  return pg.Execute(
+      absl::StrCat("set local lock_timeout = 0; select pg_advisory_xact_lock(7808604215346690862); "
+                   "set local lock_timeout = '",
+                   Pg::kLockTimeout, "'"));
+}
 
 // Whoever may not create a schema can be given an empty one.
 absl::Status MakeSchema(Pg& pg) {
@@ -72,9 +78,8 @@ absl::Status MakeSchema(Pg& pg) {
 }
 
 absl::Status MigrateLocked(Pg& pg, const std::vector<std::string>& migrations) {
-  const absl::StatusOr<PgRows> locked = pg.Run(kLockSchema);
-  if (!locked.ok()) return locked.status();
-  absl::Status status = MakeSchema(pg);
+  absl::Status status = LockSchema(pg);
+  if (status.ok()) status = MakeSchema(pg);
   if (!status.ok()) return status;
   const absl::StatusOr<PgRows> format =
       pg.Run("select coalesce(max(version), 0) from lazynorm.format");
