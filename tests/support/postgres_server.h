@@ -54,7 +54,7 @@ class PostgresServer {
     }
     for (const std::string& setting : settings_) command.insert(command.end(), {"-c", setting});
     pid_ = Launch(std::move(command));
-    for (int i = 0; i < 2400; ++i) {
+    for (int i = 0; i < 2400; ++i) {  // two minutes: what a crash has left is read first
       if (PQping(Uri("postgres").c_str()) == PQPING_OK) return;
       usleep(50'000);
     }

@@ -47,11 +47,10 @@ std::vector<std::string> Told(const Store& store, const std::string& model) {
 // Whether the journal still has its creation record. May be asked while it is trimmed.
 bool KeepsItsBeginning(const Store& store, const std::string& model) {
   bool keeps = false;
-  const auto end = store.ReadHistory(
-      model, {.on_record = [&](const Position& at, const Record&) {
-        keeps = keeps || at.step == 0;
-        return absl::OkStatus();
-      }});
+  const auto end = store.ReadHistory(model, {.on_record = [&](const Position& at, const Record&) {
+                                       keeps = keeps || at.step == 0;
+                                       return absl::OkStatus();
+                                     }});
   EXPECT_TRUE(end.ok() || absl::IsAborted(end.status())) << end.status();
   return keeps || !end.ok();
 }
@@ -59,11 +58,11 @@ bool KeepsItsBeginning(const Store& store, const std::string& model) {
 class MigrateTest : public testing::TestWithParam<std::pair<const char*, const char*>> {
  protected:
   std::string NewStore(const std::string& kind) {
-    if (kind == "postgres") return Postgres().NewDatabase();
+    if (kind == "postgres") return NewDatabase();
     return absl::StrCat("sqlite://", folder_.path().string(), "/", ++folders_, "/lazynorm.db");
   }
   static std::unique_ptr<Store> MustOpen(const std::string& uri) {
-    auto store = OpenStore(uri, {});
+    auto store = OpenStore(uri, {.lease_timeout = kLongLease});
     EXPECT_TRUE(store.ok()) << store.status();
     return *std::move(store);
   }

@@ -4,13 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "absl/strings/numbers.h"
-#include "absl/time/clock.h"
 #include "tests/server/store/testing.h"
 
 namespace lazynorm {
@@ -19,19 +17,16 @@ namespace lazynorm {
 class PostgresStoreTest : public testing::Test {
  protected:
   absl::StatusOr<std::unique_ptr<Store>> Open(StoreOptions options = {}) {
+    if (options.lease_timeout == StoreOptions().lease_timeout) options.lease_timeout = kLongLease;
+    if (!options.hooks.on_fatal) {
+      options.hooks.on_fatal = [](const std::string& text) { ADD_FAILURE() << text; };
+    }
     return OpenStore(uri_, std::move(options));
   }
   std::unique_ptr<Store> MustOpen(StoreOptions options = {}) {
     auto store = Open(std::move(options));
     EXPECT_TRUE(store.ok()) << store.status();
     return *std::move(store);
-  }
-  // A store whose lease is short, so that it is quickly lost.
-  std::unique_ptr<Store> MustOpenShort() {
-    StoreOptions options;
-    options.lease_timeout = absl::Milliseconds(600);
-    options.hooks.on_fatal = [](const std::string& text) { ADD_FAILURE() << text; };
-    return MustOpen(std::move(options));
   }
   static std::unique_ptr<Journal> Create(Store& store, absl::string_view model) {
     auto journal = store.Create(model, RecordOf(0));
@@ -46,14 +41,6 @@ class PostgresStoreTest : public testing::Test {
     EXPECT_TRUE(absl::SimpleAtoi(Sql(sql), &number)) << sql;
     return number;
   }
-  static bool Within(absl::Duration time, const std::function<bool()>& holds) {
-    const absl::Time deadline = absl::Now() + time;
-    while (!holds()) {
-      if (absl::Now() > deadline) return false;
-      absl::SleepFor(absl::Milliseconds(5));
-    }
-    return true;
-  }
   static Holding HoldingOf(Store& store, absl::string_view model) {
     const auto holdings = store.cluster()->Holdings();
     EXPECT_TRUE(holdings.ok()) << holdings.status();
@@ -64,7 +51,7 @@ class PostgresStoreTest : public testing::Test {
     return {};
   }
 
-  const std::string uri_ = Postgres().NewDatabase();
+  const std::string uri_ = NewDatabase();
 };
 
 }  // namespace lazynorm

@@ -22,12 +22,13 @@ class StoreTest : public testing::TestWithParam<const char*> {
   std::string Uri() {
     const std::string kind = GetParam();
     if (kind == "memory") return "memory:";
-    if (kind == "postgres") return Postgres().NewDatabase();
+    if (kind == "postgres") return NewDatabase();
     return absl::StrCat("sqlite://", folder_.path().string(), "/lazynorm.db");
   }
   void Make(StoreOptions options) {
     store_.reset();
     if (uri_.empty()) uri_ = Uri();
+    options.lease_timeout = kLongLease;
     auto store = OpenStore(uri_, std::move(options));
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);

@@ -14,6 +14,8 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "server/store/store.h"
 #include "tests/support/postgres_server.h"
 
@@ -38,6 +40,27 @@ class TempFolder {
 inline PostgresServer& Postgres() {
   static PostgresServer server;
   return server;
+}
+
+// Behind the URI of a database: even a busy machine has the time for a connection.
+constexpr char kPatient[] = "&connect_timeout=60";
+
+// An empty database of it.
+inline std::string NewDatabase() {
+  return Postgres().NewDatabase() + kPatient;
+}
+
+// Of those who share a database: no pause of this process or of PostgreSQL ends it.
+constexpr absl::Duration kLongLease = absl::Minutes(1);
+
+// Waits until it holds; longer than any pause of a busy machine.
+inline bool Soon(const std::function<bool()>& holds) {
+  const absl::Time deadline = absl::Now() + absl::Minutes(1);
+  while (!holds()) {
+    if (absl::Now() > deadline) return false;
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  return true;
 }
 
 inline std::string ReasonIn(const absl::Status& status) {
