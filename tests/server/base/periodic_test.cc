@@ -13,7 +13,7 @@ TEST(PeriodicTest, ItIsDoneAgainAndAgainUntilTheEnd) {
   std::atomic<int> times = 0;
   {
     const Periodic periodic(absl::Milliseconds(1), [&] { ++times; });
-    const absl::Time deadline = absl::Now() + absl::Seconds(10);
+    const absl::Time deadline = absl::Now() + absl::Minutes(1);
     while (times < 3 && absl::Now() < deadline) absl::SleepFor(absl::Milliseconds(1));
   }
   const int at_the_end = times;
@@ -27,7 +27,7 @@ TEST(PeriodicTest, TheEndDoesNotWaitForTheNextTime) {
   {
     const Periodic periodic(absl::Hours(1), [] { FAIL() << "too early"; });
   }
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+  EXPECT_LT(absl::Now() - begin, absl::Minutes(30));
 }
 
 }  // namespace

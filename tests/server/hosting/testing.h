@@ -228,9 +228,9 @@ class Answers {
   std::vector<Entry> entries_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Waits until `condition` holds, at most ten seconds.
+// Waits until `condition` holds; longer than any pause of a busy machine.
 inline bool Soon(const std::function<bool()>& condition) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(10);
+  const absl::Time deadline = absl::Now() + absl::Minutes(1);
   while (!condition()) {
     if (absl::Now() > deadline) return false;
     absl::SleepFor(absl::Milliseconds(1));
