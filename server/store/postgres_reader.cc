@@ -14,6 +14,10 @@ namespace {
 
 constexpr int64_t kToTheEnd = std::numeric_limits<int64_t>::max();
 
+absl::Status Trimmed() {
+  return absl::AbortedError("the journal was trimmed meanwhile");
+}
+
 absl::Status Damaged(const PgModel& model, absl::string_view table, absl::string_view what) {
   return ModelDamaged(
       absl::StrCat("model \"", model.name, "\" is damaged: PostgreSQL: table ", table, what));
@@ -214,28 +218,34 @@ absl::StatusOr<bool> PgReader::Knows(const PgModel& model, const Position& at) c
   return !rows->empty();
 }
 
-absl::StatusOr<Position> PgReader::ReadFrom(const PgModel& model, const Position& from,
-                                            const Reader& reader) const {
+absl::StatusOr<bool> PgReader::ReadOn(const PgModel& model, const Reader& reader,
+                                      Position* at) const {
+  const Position from = *at;
   const absl::StatusOr<bool> known = Knows(model, from);
   if (!known.ok()) return known.status();
-  Position at = from;
   absl::StatusOr<bool> whole = false;
-  if (*known) whole = Walk(model, kToTheEnd, reader, &at);
-  if (whole.ok() && !*whole && at == from) {
-    const absl::StatusOr<Position> snapshot = ReadSnapshot(model, kToTheEnd, reader);
-    if (!snapshot.ok()) return snapshot.status();
-    at = *snapshot;
-    whole = Walk(model, kToTheEnd, reader, &at);
-  }
+  if (*known) whole = Walk(model, kToTheEnd, reader, at);
+  if (!whole.ok() || *whole || *at != from) return whole;
+  const absl::StatusOr<Position> snapshot = ReadSnapshot(model, kToTheEnd, reader);
+  if (!snapshot.ok()) return snapshot.status();
+  *at = *snapshot;
+  return Walk(model, kToTheEnd, reader, at);
+}
+
+absl::StatusOr<Position> PgReader::ReadFrom(const PgModel& model, Position at,
+                                            const Reader& reader) const {
   // Overtaken while reading: the next call begins with the newer snapshot.
+  const absl::StatusOr<bool> whole = ReadOn(model, reader, &at);
   if (!whole.ok()) return whole.status();
   return at;
 }
 
 absl::StatusOr<Position> PgReader::ReadToEnd(const PgModel& model, const Reader& reader) const {
-  absl::StatusOr<Position> at = ReadFrom(model, reader.from, reader);
-  if (!at.ok()) return at;
-  absl::Status status = EndsAt(model, *at);
+  Position at = reader.from;
+  const absl::StatusOr<bool> whole = ReadOn(model, reader, &at);
+  if (!whole.ok()) return whole.status();
+  if (!*whole) return Trimmed();
+  absl::Status status = EndsAt(model, at);
   if (!status.ok()) return status;
   return at;
 }
@@ -268,7 +278,7 @@ absl::StatusOr<Position> PgReader::ReadHistory(const PgModel& model, const Reade
         Position at = from;
         const absl::StatusOr<bool> whole = Walk(model, kToTheEnd, records, &at);
         if (!whole.ok()) return whole.status();
-        if (!*whole) return absl::AbortedError("the journal was trimmed meanwhile");
+        if (!*whole) return Trimmed();
         return at;
       },
       reader);

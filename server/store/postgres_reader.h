@@ -31,9 +31,10 @@ class PgReader {
 
   // MODEL_NOT_FOUND; MODEL_DAMAGED if the row is not as it was written.
   absl::StatusOr<PgModel> Find(absl::string_view model) const;
-  // As Store::ReadFrom; of a model that nobody else writes, to its very end.
-  absl::StatusOr<Position> ReadFrom(const PgModel& model, const Position& from,
-                                    const Reader& reader) const;
+  // As Store::ReadFrom.
+  absl::StatusOr<Position> ReadFrom(const PgModel& model, Position at, const Reader& reader) const;
+  // The same, of a model that nobody else writes, to its very end. ABORTED if it is trimmed
+  // meanwhile, by whoever wrote it before.
   absl::StatusOr<Position> ReadToEnd(const PgModel& model, const Reader& reader) const;
   absl::StatusOr<Position> ReadHistory(const PgModel& model, const Reader& reader) const;
   absl::Status ReadAt(const PgModel& model, int64_t step, const Reader& reader) const;
@@ -49,6 +50,8 @@ class PgReader {
   absl::StatusOr<std::string> Load(const Manifest& manifest) const;
   absl::StatusOr<Position> ReadSnapshot(const PgModel& model, int64_t last_seq,
                                         const Reader& reader) const;
+  // ReadFrom `at`, which goes with it. False if what comes next is trimmed away.
+  absl::StatusOr<bool> ReadOn(const PgModel& model, const Reader& reader, Position* at) const;
   // Gives each record behind `at` up to `last_seq`. False if they are trimmed away.
   absl::StatusOr<bool> Walk(const PgModel& model, int64_t last_seq, const Reader& reader,
                             Position* at) const;

@@ -177,6 +177,33 @@ TEST_F(PostgresStoreTest, WhoeverFollowedReadsOnlyTheRestWhenItOpens) {
   EXPECT_TRUE(AppendAndWait(**journal, Records(6, 6)).ok());
 }
 
+// Its former holder may still be trimming what it has written.
+TEST_F(PostgresStoreTest, WhatIsTrimmedWhileItIsOpenedIsNotDamaged) {
+  auto a = MustOpen();
+  const auto b = MustOpen();
+  History history;
+  Reader reader = ReaderInto(history);
+  {
+    const auto journal = Create(*a, "m");
+    reader.from = journal->end();
+    EXPECT_TRUE(AppendAndWait(*journal, Records(1, 900, 10)).ok());
+    EXPECT_TRUE(SnapshotAndWait(*journal, "state at 900").ok());
+    EXPECT_TRUE(AppendAndWait(*journal, Records(901, 902, 10)).ok());
+  }
+  a.reset();
+  reader.on_record = [&, read = reader.on_record](const Position& at, const Record& record) {
+    if (at.step == 1) Sql("delete from journal where seq <= 700");
+    return read(at, record);
+  };
+  EXPECT_TRUE(absl::IsAborted(b->Open("m", reader).status()));
+  EXPECT_LT(history.records.size(), 700u) << "they were read in one page: nothing was tried";
+  history = {};
+  const auto journal = b->Open("m", reader);
+  ASSERT_TRUE(journal.ok()) << journal.status();
+  EXPECT_EQ(history.snapshot, "state at 900");
+  EXPECT_EQ(history.steps(), "901 902");
+}
+
 TEST_F(PostgresStoreTest, ChangesOfHoldersAndSnapshotsWakeTheOthers) {
   const auto a = MustOpen(), b = MustOpen();
   const auto journal = Create(*a, "m");
