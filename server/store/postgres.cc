@@ -20,7 +20,12 @@ namespace {
 constexpr Oid kBool = 16, kByteaType = 17, kInt8 = 20, kText = 25, kByteaArray = 1001,
               kInt8Array = 1016;
 constexpr int kBinary = 1;
-constexpr int64_t kBytesPerSecond = 10 << 20;  // the least that is expected of a network
+constexpr double kBytesPerSecond = 10 << 20;  // the least that is expected of a network
+constexpr absl::Duration kIdleInTransaction = absl::Seconds(5);
+
+absl::Duration TimeFor(int64_t bytes) {
+  return absl::Seconds(static_cast<double>(bytes) / kBytesPerSecond);
+}
 
 template <class T>
 void Put(T value, std::string* bytes) {
@@ -160,9 +165,7 @@ absl::Status Pg::Configure(const PgTarget& target) {
   std::string sql = absl::StrCat(
       "set search_path = lazynorm, pg_catalog; set statement_timeout = '25s'; "
       "set lock_timeout = '",
-      kLockTimeout,
-      "'; set idle_in_transaction_session_timeout = '5s'; "
-      "set default_transaction_isolation = 'read committed';");
+      kLockTimeout, "'; set default_transaction_isolation = 'read committed';");
   if (target.silence > absl::ZeroDuration()) {
     absl::StrAppend(&sql, "set idle_session_timeout = ", Milliseconds(target.silence), ";");
   }
@@ -269,9 +272,7 @@ absl::StatusOr<PgRows> Pg::Run(const std::string& sql, const std::vector<PgParam
     lengths.push_back(static_cast<int>(param.bytes().size()));
     bytes += static_cast<int64_t>(param.bytes().size());
   }
-  const absl::Time deadline =
-      absl::Now() + patience +
-      absl::Seconds(static_cast<double>(bytes) / static_cast<double>(kBytesPerSecond));
+  const absl::Time deadline = absl::Now() + patience + TimeFor(bytes);
   std::string& prepared = prepared_[sql];
   if (prepared.empty()) {
     const std::string statement = absl::StrCat("s", prepared_.size());
@@ -293,8 +294,11 @@ absl::Status Pg::Execute(const std::string& sql) {
   return Finish(absl::Now() + kPatience).status();
 }
 
-absl::Status Pg::Transaction(const std::function<absl::Status()>& work) {
-  absl::Status status = Execute("begin");
+absl::Status Pg::Transaction(const std::function<absl::Status()>& work, int64_t bytes) {
+  // To the server a session is idle until the whole of a statement has arrived.
+  const absl::Duration idle = bytes > 0 ? kPatience + TimeFor(bytes) : kIdleInTransaction;
+  absl::Status status = Execute(
+      absl::StrCat("begin; set local idle_in_transaction_session_timeout = ", Milliseconds(idle)));
   if (!status.ok()) return status;
   status = work();
   if (status.ok()) return Execute("commit");

@@ -85,8 +85,8 @@ class Pg {
                              absl::Duration patience = kPatience);
   // Any number of statements, without arguments.
   absl::Status Execute(const std::string& sql);
-  // Runs `work` as one transaction.
-  absl::Status Transaction(const std::function<absl::Status()>& work);
+  // Runs `work` as one transaction, whose statements have up to `bytes` of arguments.
+  absl::Status Transaction(const std::function<absl::Status()>& work, int64_t bytes = 0);
 
   // False once a new connection is needed.
   bool usable();

@@ -216,7 +216,7 @@ absl::Status PgCommitter::Append(Group& group) {
     }
     return appended;
   };
-  status = ends.size() == 1 ? append() : pg_->Transaction(append);
+  status = ends.size() == 1 ? append() : pg_->Transaction(append, group.bytes);
   if (status.ok() && hooks_.on_commit) {
     hooks_.on_commit(absl::Now() - start, static_cast<int64_t>(group.rows.size()), group.bytes);
   }

@@ -191,9 +191,9 @@ TEST(TransportTest, AnswersAndCancellationsMayMeet) {
 
 TEST(TransportTest, WhoHasAnAnswerMayCallAgainBeforeTheCallIsGone) {
   Guard guard(nullptr, {.calls_in_flight = 1});
-  TestServer server({.polling_threads = 2, .guard = &guard});
   std::atomic<int> calls = 0;
   std::atomic<bool> again = false;
+  TestServer server({.polling_threads = 2, .guard = &guard});
   server.predict = [&](TestServer::Predict& call) {
     const bool first = ++calls == 1;
     call.Finish(absl::OkStatus());

@@ -476,7 +476,8 @@ TEST_F(PostgresStoreTest, ABackupIsPostgresqlsOwnAffair) {
 TEST_F(PostgresStoreTest, AGroupLargerThanAStatementIsStillOne) {
   const auto a = MustOpen();
   const auto journal = Create(*a, "m");
-  EXPECT_TRUE(AppendAndWait(*journal, Records(1, 3, 30 << 20)).ok());
+  const absl::Status kept = AppendAndWait(*journal, Records(1, 3, 30 << 20));
+  EXPECT_TRUE(kept.ok()) << kept;
   EXPECT_EQ(Number("select count(*) from journal"), 4);
   EXPECT_EQ(Number("select count(distinct xmin::text) from journal where seq > 1"), 1);
 }
