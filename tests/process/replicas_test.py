@@ -12,7 +12,7 @@ import grpc
 from certificates import Authority
 from postgres import Postgres
 from programs import SOON, ServerTest, eventually, table
-from security_test import new_token
+from security_test import connected, new_token
 
 MODELS = ("one", "two", "three", "four")
 
@@ -113,7 +113,7 @@ class CertificatesTest(TwoReplicas):
         certificate, key, ca = (pathlib.Path(path).read_bytes() for path in (*self.feeder, self.authority.ca))
         credentials = grpc.ssl_channel_credentials(ca, key, certificate)
         request = b"\x0a" + bytes([len(model)]) + model.encode()
-        with grpc.secure_channel(replica.address, credentials) as channel:
+        with connected(grpc.secure_channel(replica.address, credentials)) as channel:
             call = channel.unary_unary("/lazynorm.v1.ModelService/FreezeStatistics")
             try:
                 return call.with_call(request, metadata=metadata, timeout=SOON)[1].code()

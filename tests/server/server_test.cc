@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "tests/support/channel.h"
 #include "tests/support/server_fixture.h"
 
 namespace lazynorm {
@@ -285,8 +286,7 @@ TEST_F(ServerTest, ListensOnSeveralAddresses) {
   Start(options);
   client().Create("m", "mlp {}");
   EXPECT_TRUE(Connection(server_->ports()[2]).Get("m").ok());
-  const auto stub = v1::ModelService::NewStub(
-      grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials()));
+  const auto stub = v1::ModelService::NewStub(ConnectedChannel("unix:" + socket));
   grpc::ClientContext context;
   v1::GetModelRequest request;
   request.set_model("m");

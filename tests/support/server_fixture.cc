@@ -14,17 +14,10 @@
 #include "absl/time/clock.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "tests/support/channel.h"
 
 namespace lazynorm {
 namespace {
-
-std::shared_ptr<grpc::Channel> Connect(int port) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // no socket shared with others
-  arguments.SetMaxReceiveMessageSize(-1);
-  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port),
-                                   grpc::InsecureChannelCredentials(), arguments);
-}
 
 template <class Request>
 Request Naming(const std::string& model) {
@@ -70,7 +63,7 @@ ErrorDetails Invalid(const std::string& reason, const std::string& field) {
 }
 
 Connection::Connection(int port)
-    : channel(Connect(port)),
+    : channel(ConnectedChannel(absl::StrCat("127.0.0.1:", port))),
       models(v1::ModelService::NewStub(channel)),
       training(v1::TrainingService::NewStub(channel)),
       prediction(v1::PredictionService::NewStub(channel)),

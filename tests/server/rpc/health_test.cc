@@ -10,6 +10,7 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "server/metrics/metrics.h"
 #include "server/rpc/transport.h"
+#include "tests/support/channel.h"
 
 namespace lazynorm {
 namespace {
@@ -21,8 +22,7 @@ class HealthTest : public testing::Test {
   void SetUp() override {
     AddHealthService(transport_, health_);
     ASSERT_TRUE(transport_.Start().ok());
-    channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", transport_.ports()[0]),
-                                   grpc::InsecureChannelCredentials());
+    channel_ = ConnectedChannel(absl::StrCat("127.0.0.1:", transport_.ports()[0]));
     stub_ = grpc::health::v1::Health::NewStub(channel_);
   }
 

@@ -14,6 +14,7 @@
 #include "server/metrics/metrics.h"
 #include "server/rpc/health.h"
 #include "server/rpc/transport.h"
+#include "tests/support/channel.h"
 
 namespace lazynorm {
 namespace {
@@ -28,8 +29,8 @@ class ReflectionTest : public testing::Test {
     AddHealthService(transport_, health_);
     AddReflectionService(transport_);
     ASSERT_TRUE(transport_.Start().ok());
-    stub_ = ServerReflection::NewStub(grpc::CreateChannel(
-        absl::StrCat("127.0.0.1:", transport_.ports()[0]), grpc::InsecureChannelCredentials()));
+    stub_ = ServerReflection::NewStub(
+        ConnectedChannel(absl::StrCat("127.0.0.1:", transport_.ports()[0])));
   }
   void TearDown() override { transport_.Shutdown(absl::Now() + absl::Seconds(1)); }
 

@@ -18,6 +18,7 @@
 #include "server/base/mutex.h"
 #include "server/metrics/metrics.h"
 #include "server/rpc/transport.h"
+#include "tests/support/channel.h"
 
 namespace lazynorm {
 
@@ -64,8 +65,7 @@ struct TestServer {
     const absl::Status started = transport->Start();
     ASSERT_TRUE(started.ok()) << started;
     transport->SetPhase(Phase::kServing);
-    channel = grpc::CreateChannel(absl::StrCat("127.0.0.1:", transport->ports()[0]),
-                                  grpc::InsecureChannelCredentials());
+    channel = ConnectedChannel(absl::StrCat("127.0.0.1:", transport->ports()[0]));
     stub = v1::PredictionService::NewStub(channel);
     health_stub = HealthProto::NewStub(channel);
   }

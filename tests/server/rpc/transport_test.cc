@@ -14,6 +14,7 @@
 #include "server/base/executor.h"
 #include "server/rpc/guard.h"
 #include "tests/server/rpc/test_server.h"
+#include "tests/support/channel.h"
 
 namespace lazynorm {
 namespace {
@@ -324,8 +325,7 @@ TEST(TransportTest, ListensOnUnixSocketsToo) {
   transport.AddServerStream(health, &Health::RequestWatch, "grpc.health.v1.Health", "Watch",
                             [](std::shared_ptr<TestServer::Watch>) {});
   ASSERT_TRUE(transport.Start().ok());
-  const auto stub = HealthProto::NewStub(
-      grpc::CreateChannel(absl::StrCat("unix:", path), grpc::InsecureChannelCredentials()));
+  const auto stub = HealthProto::NewStub(ConnectedChannel(absl::StrCat("unix:", path)));
   grpc::ClientContext context;
   HealthResponse response;
   EXPECT_TRUE(stub->Check(&context, {}, &response).ok());
