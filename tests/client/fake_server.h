@@ -1,10 +1,6 @@
 #ifndef LAZYNORM_TESTS_CLIENT_FAKE_SERVER_H_
 #define LAZYNORM_TESTS_CLIENT_FAKE_SERVER_H_
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <cmath>
 #include <functional>
 #include <map>
@@ -23,6 +19,7 @@
 #include "lazynorm/v1/model_service.grpc.pb.h"
 #include "lazynorm/v1/prediction_service.grpc.pb.h"
 #include "lazynorm/v1/training_service.grpc.pb.h"
+#include "tests/support/kept_port.h"
 
 namespace lazynorm {
 
@@ -325,33 +322,6 @@ class FakeHealth final : public grpc::health::v1::Health::Service {
   FakeState& state_;
 };
 
-// A port of the loopback which nobody else is given while this lives, whether a server listens
-// there or not. gRPC's servers share their ports, hence also with this socket, that never listens.
-class OwnPort {
- public:
-  OwnPort() {
-    const int yes = 1;
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    auto* const any = reinterpret_cast<sockaddr*>(&address);
-    if (setsockopt(socket_, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) == 0 &&
-        bind(socket_, any, size) == 0 && getsockname(socket_, any, &size) == 0) {
-      address_ = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
-    }
-  }
-  ~OwnPort() { close(socket_); }
-  OwnPort(const OwnPort&) = delete;
-  OwnPort& operator=(const OwnPort&) = delete;
-
-  const std::string& address() const { return address_; }
-
- private:
-  const int socket_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  std::string address_;
-};
-
 // A server on a free port of the loopback, which speaks the API and learns nothing: its models
 // predict the sum of their features. Thread-compatible.
 class FakeServer {
@@ -395,7 +365,7 @@ class FakeServer {
   FakeTraining training_{&state_};
   FakePrediction prediction_{&state_};
   FakeHealth health_{&state_};
-  const OwnPort port_;
+  const KeptPort port_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -2,9 +2,6 @@
 #define LAZYNORM_TESTS_FAULT_REPLICA_SET_H_
 
 #include <grpcpp/grpcpp.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <memory>
@@ -20,33 +17,10 @@
 #include "lazynorm/v1/training_service.grpc.pb.h"
 #include "tests/bench/child.h"
 #include "tests/fault/oracle.h"
+#include "tests/support/kept_port.h"
 #include "tests/support/postgres_server.h"
 
 namespace lazynorm {
-
-// A free port of the loopback, for a server that comes and goes: bound here too, though not
-// listened at, no one else is given it meanwhile.
-class KeptPort {
- public:
-  KeptPort() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    const int on = 1;
-    setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t size = sizeof(address);
-    bind(fd_, reinterpret_cast<sockaddr*>(&address), size);
-    getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size);
-    number_ = ntohs(address.sin_port);
-  }
-  ~KeptPort() { close(fd_); }
-  KeptPort(const KeptPort&) = delete;
-  KeptPort& operator=(const KeptPort&) = delete;
-
-  int number() const { return number_; }
-
- private:
-  const int fd_;
-  int number_ = 0;
-};
 
 // One lazynormd and how to reach it.
 struct Node {
@@ -128,7 +102,7 @@ class ReplicaSet {
 
  private:
   static void Connect(Node& node) {
-    node.address = absl::StrCat("127.0.0.1:", node.port.number());
+    node.address = node.port.address();
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 20);
     arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 20);

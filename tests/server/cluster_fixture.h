@@ -2,9 +2,6 @@
 #define LAZYNORM_TESTS_SERVER_CLUSTER_FIXTURE_H_
 
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -14,34 +11,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/hosting/replicas.h"
+#include "tests/support/kept_port.h"
 #include "tests/support/memory_cluster.h"
 #include "tests/support/server_fixture.h"
 
 namespace lazynorm {
-
-// A port that is free for one server, and that nobody else is given: it is bound, though nobody
-// listens on it.
-class FreePort {
- public:
-  FreePort() {
-    sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t size = sizeof(address);
-    const int yes = 1;
-    EXPECT_EQ(setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)), 0);
-    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size), 0);
-    address_ = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
-  }
-  ~FreePort() { close(fd_); }
-  FreePort(const FreePort&) = delete;
-  FreePort& operator=(const FreePort&) = delete;
-
-  const std::string& address() const { return address_; }
-
- private:
-  const int fd_ = socket(AF_INET, SOCK_STREAM, 0);
-  std::string address_;
-};
 
 // Three servers over one store in memory.
 class ClusterTest : public ServerFixture {
@@ -69,7 +43,7 @@ class ClusterTest : public ServerFixture {
     return options;
   }
   Node StartNode(const std::string& models_dir = "") {
-    const FreePort port;
+    const KeptPort port;
     Options options = NodeOptions();
     options.models_dir = models_dir;
     options.listen = {port.address()};

@@ -266,7 +266,7 @@ class UnreachableTest : public LoggedClusterTest {
 };
 
 TEST_F(UnreachableTest, AReplicaThatCannotBeReachedIsToldUntilItCan) {
-  const FreePort port;
+  const KeptPort port;
   Options options = NodeOptions();
   options.listen = {port.address()};
   auto store = cluster_.Join(options.listen[0]);
